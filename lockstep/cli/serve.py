@@ -1,0 +1,40 @@
+"""`lockstep serve`: the scorer in the foreground."""
+
+import asyncio
+import os
+
+import click
+
+__all__ = ["serve"]
+
+
+@click.command()
+@click.option("--host", help="Address to listen on; 0.0.0.0 for every interface.  [default: 127.0.0.1]")
+@click.option("--port", type=int, help="TCP port; 0 lets the system choose.  [default: 50051]")
+@click.option(
+    "--models", "models_url", metavar="URL", help="Folder or URL of the models.  [default: models/ of the home]"
+)
+@click.option("--reader", metavar="MODULE:CLASS", help="How the online store is read.  [default: through Feast's SDK]")
+@click.option("--max-rows", type=int, help="Most rows in one request.  [default: 1000]")
+def serve(**options: object) -> None:
+    """Serve the models over gRPC until Ctrl-C.
+
+    Prints one line when ready, with the address, the models and their versions, then logs to standard error as JSON
+    lines. A version that is promoted while the server runs is picked up within seconds; on SIGTERM or Ctrl-C requests
+    under way are finished first.
+
+    Redis is the one of feature_repo/feature_store.yaml, or of REDIS_URL where that is set. Every setting can also be
+    given in the environment as LOCKSTEP_SERVE_<NAME>, e.g. LOCKSTEP_SERVE_DEFAULT_DEADLINE_MS=200; an option given here
+    takes precedence.
+
+    \b
+    Example:
+      REDIS_URL=redis://localhost:6379 lockstep serve --port 50051
+    """
+    from serving.logs import configure
+    from serving.server import serve as run
+    from serving.settings import Settings
+
+    settings = Settings.from_env(os.environ, **options)
+    configure()
+    asyncio.run(run(settings))

@@ -1,0 +1,155 @@
+"""Errors take facts and write the sentence: what is wrong, where, and what to do next.
+
+They know nothing of gRPC or of exit codes; `serving.statuses` and `lockstep.cli` translate them at their edges.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = [
+    "BadColumn",
+    "BadConnection",
+    "BadFile",
+    "BadRequest",
+    "BadSetting",
+    "BundleRefused",
+    "EvaluationRefused",
+    "GateFailed",
+    "LockstepError",
+    "MissingTool",
+    "NoAnswer",
+    "NoModelYet",
+    "PlanRefused",
+    "RecordRefused",
+    "SchemaRefused",
+    "TablesRefused",
+    "UnknownColumn",
+    "UnknownModel",
+    "WritesUnconfirmed",
+    "did_you_mean",
+]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A short hint naming the closest known name, or the known names where none is close; '' where none exists."""
+    names = sorted(known)
+    close = get_close_matches(name, names, n=1)
+    if close:
+        return f" Did you mean {close[0]!r}?"
+    return f" Known: {', '.join(names)}." if names else ""
+
+
+class LockstepError(Exception):
+    """Base of every error that Lockstep raises on purpose; its text is meant for the person who reads it."""
+
+
+class BadFile(LockstepError):
+    """A file that a person brought cannot be used. `row` counts from 1, the header not counted."""
+
+    def __init__(self, path: object, problem: str, *, row: int | None = None, column: str | None = None) -> None:
+        where = "".join([f", row {row}" if row is not None else "", f", column {column!r}" if column else ""])
+        super().__init__(f"{path}{where}: {problem}")
+        self.path, self.row, self.column, self.problem = path, row, column, problem
+
+
+class TablesRefused(LockstepError):
+    """A feature table breaks a rule that point-in-time joins rely on, e.g. two rows with one key and time."""
+
+
+class BadRequest(LockstepError):
+    """A request that can never be answered as it stands."""
+
+
+class BadColumn(BadRequest):
+    """One column of a request is wrong: its type, its length or a value in it. `row` counts from 0."""
+
+    def __init__(self, column: str, problem: str, *, row: int | None = None) -> None:
+        where = f"column {column!r}" + (f", row {row}" if row is not None else "")
+        super().__init__(f"{where}: {problem}")
+        self.column, self.row = column, row
+
+
+class UnknownColumn(BadRequest):
+    """A request names a column that the model does not take."""
+
+    def __init__(self, column: str, known: Iterable[str]) -> None:
+        super().__init__(f"column {column!r}: this model takes no such column.{did_you_mean(column, known)}")
+        self.column = column
+
+
+class UnknownModel(LockstepError):
+    """No such model, version or alias."""
+
+    def __init__(self, name: str, version: str | None, known: Iterable[str]) -> None:
+        if version is None:
+            super().__init__(f"there is no model {name!r}.{did_you_mean(name, known)}")
+        else:
+            super().__init__(f"model {name!r} has no version or alias {version!r}.{did_you_mean(version, known)}")
+        self.name, self.version = name, version
+
+
+class PlanRefused(LockstepError):
+    """A feature service cannot be turned into a plan that serves what was trained."""
+
+
+class BundleRefused(LockstepError):
+    """A bundle is incomplete, altered, of another format, or does not score what it says it scores."""
+
+
+class EvaluationRefused(LockstepError):
+    """Labels, scores or columns that a model cannot be judged on, e.g. rows of one class; the text says what to do."""
+
+
+class GateFailed(LockstepError):
+    """A trained model did not pass its gates and is not published; the text says which and by how much."""
+
+
+class MissingTool(LockstepError):
+    """Something the machine must provide is absent; the text says how to get it."""
+
+
+class SchemaRefused(LockstepError):
+    """The fields of a feature view or its join keys cannot be stored as packed rows."""
+
+
+class BadSetting(LockstepError):
+    """A setting of a process, from the environment or an option, cannot be used; `problem` ends its own sentence."""
+
+    def __init__(self, name: str, value: object, problem: str) -> None:
+        super().__init__(f"setting {name!r} is {value!r}: {problem}")
+        self.name, self.value = name, value
+
+
+class NoModelYet(LockstepError):
+    """The server runs, but no model could be loaded so far."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(f"no model is loaded yet; publish and promote one under {url}, it will be picked up.")
+        self.url = url
+
+
+class NoAnswer(LockstepError):
+    """A server did not answer, or answered with an error."""
+
+    def __init__(self, address: str, code: str, detail: str) -> None:
+        super().__init__(f"{address} answered {code}: {detail}")
+        self.address, self.code, self.detail = address, code, detail
+
+
+class RecordRefused(LockstepError):
+    """What Redis holds about a view's rows cannot be understood."""
+
+
+class BadConnection(LockstepError):
+    """A connection string, or an option beside it, that names no Redis."""
+
+
+class WritesUnconfirmed(LockstepError):
+    """Rows whose writing nobody confirmed: Redis failed meanwhile, or too few replicas answered in time."""
+
+    def __init__(self, view: str, unconfirmed: int, total: int, why: str) -> None:
+        super().__init__(
+            f"view {view!r}: {unconfirmed} of {total} rows are unconfirmed ({why}). "
+            "Run the same job again: rows that arrived are left as they are, the others are written."
+        )
+        self.view, self.unconfirmed, self.total = view, unconfirmed, total

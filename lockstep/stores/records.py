@@ -1,0 +1,110 @@
+"""View records in Redis: written when a view is applied or first written, read when a row of an unknown schema turns
+up.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any, Final
+
+from lockstep.schema import Schema
+from lockstep.stores.redis_connect import Client
+from lockstep.view_record import ViewRecord, read_records, record_field, record_key, watermark_field
+
+__all__ = ["RecordBook", "clear_watermark", "delete_view", "put_record", "raise_watermark", "watermark"]
+
+_AT_ONCE: Final = 1000
+"""Keys of one SCAN step and of one UNLINK: neither holds other callers up for long."""
+
+_RAISE: Final = """
+local old = redis.call('HGET', KEYS[1], ARGV[1])
+if not old or #ARGV[2] > #old or (#ARGV[2] == #old and tonumber(ARGV[2]) > tonumber(old)) then
+  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+end
+"""
+
+
+class RecordBook:
+    """The schemas that this process knows, by view."""
+
+    def __init__(self) -> None:
+        self._schemas: dict[bytes, dict[int, Schema]] = {}
+        self._stored: set[ViewRecord] = set()
+
+    def schemas(self, record: ViewRecord) -> Mapping[int, Schema]:
+        """The schemas of a view's rows as far as they are known, its own among them."""
+        known = self._schemas.setdefault(record_key(record.project, record.view), {})
+        if record.schema.fingerprint not in known:
+            known[record.schema.fingerprint] = record.schema
+        return known
+
+    def learn(self, record: ViewRecord, found: Mapping[bytes, bytes]) -> bool:
+        """Take in what Redis holds about a view; whether there was news. Raises RecordRefused."""
+        known = self._schemas.setdefault(record_key(record.project, record.view), {})
+        before = len(known)
+        known.update({fingerprint: each.schema for fingerprint, each in read_records(found).items()})
+        return len(known) > before
+
+    def store(self, client: Client, record: ViewRecord) -> None:
+        """Write a view's record unless this process did so before."""
+        if record not in self._stored:
+            put_record(client, record)
+            self._stored.add(record)
+
+    def forget(self, record: ViewRecord) -> None:
+        """The view was deleted."""
+        self._stored = {each for each in self._stored if (each.project, each.view) != (record.project, record.view)}
+
+
+def put_record(client: Client, record: ViewRecord) -> None:
+    """Write a view's record beside those of its older schemas."""
+    client.hset(record_key(record.project, record.view), record_field(record.schema.fingerprint), record.to_json())
+
+
+def watermark(client: Client, record: ViewRecord) -> int | None:
+    """The time up to which the view's rows of this schema were materialized whole, µs; None where never, or Redis was
+    emptied.
+    """
+    found: Any = client.hmget(
+        record_key(record.project, record.view),
+        [record_field(record.schema.fingerprint), watermark_field(record.schema.fingerprint)],
+    )
+    return None if None in found else int(found[1])
+
+
+def raise_watermark(client: Client, record: ViewRecord, us: int) -> None:
+    """Say that everything up to `us` is there. Never lowers it: of two runs at once the later bound stays."""
+    client.eval(_RAISE, 1, record_key(record.project, record.view), watermark_field(record.schema.fingerprint), us)
+
+
+def clear_watermark(client: Client, record: ViewRecord) -> None:
+    """Forget how far the view was materialized, so that the next run of any kind fills it whole."""
+    client.hdel(record_key(record.project, record.view), watermark_field(record.schema.fingerprint))
+
+
+def delete_view(client: Client, record: ViewRecord) -> int:
+    """Delete a view's rows, also those under join keys that it had before, and its records; returns how many rows went.
+
+    Reads the whole key space in small steps; writes that go on meanwhile may survive.
+    """
+    key = record_key(record.project, record.view)
+    found: Any = client.hgetall(key)
+    prefixes = {record.key_space.prefix, *(each.key_space.prefix for each in read_records(found).values())}
+    gone = sum(_delete_rows(client, prefix) for prefix in prefixes)
+    client.unlink(key)
+    return gone
+
+
+def _delete_rows(client: Client, prefix: bytes) -> int:
+    keys = client.scan_iter(match=_literally(prefix) + b"*", count=_AT_ONCE)
+    return sum(int(client.unlink(*some)) for some in _batches(keys))
+
+
+def _literally(prefix: bytes) -> bytes:
+    """The prefix as a pattern that matches only itself."""
+    return b"".join(b"\\" + bytes([byte]) if byte in b"*?[]^-\\" else bytes([byte]) for byte in prefix)
+
+
+def _batches(keys: Iterable[bytes]) -> Iterator[list[bytes]]:
+    rest = iter(keys)
+    while some := list(islice(rest, _AT_ONCE)):
+        yield some

@@ -1,0 +1,435 @@
+"""Packed rows into Redis: each replaces what is there only if it is newer, in one atomic step.
+
+Rows go in scripts of at most 100 keys, many scripts in flight on a connection. Arrow lays the commands out, not a loop:
+a row costs no Python object.
+"""
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass
+from enum import StrEnum
+from itertools import pairwise, zip_longest
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import redis
+from redis.crc import key_slot
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    ClusterError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+)
+
+from lockstep import arrays, rows
+from lockstep.errors import WritesUnconfirmed
+from lockstep.ragged import Ints
+from lockstep.stores.redis_connect import Client
+
+__all__ = ["Replace", "RowWriter", "Safety", "WriteCounts", "now_us"]
+
+KEYS_PER_SCRIPT: Final = 100
+"""A script holds all other callers up; 100 keys take 0.2 ms."""
+
+_SCRIPTS_PER_WINDOW: Final = 32
+"""Sent at once; two windows are in flight, so that Redis never waits for the sender."""
+
+_SCRIPT: Final = b"""
+local function event(row)
+  local low, high = struct.unpack('<I4i4', row, 14)
+  return high, low
+end
+local function created(row)
+  if row:byte(5) ~= 2 then return -2147483648, 0 end
+  local low, high = struct.unpack('<I4i4', row, 22)
+  return high, low
+end
+local function is_row(row)
+  local format = row:byte(5)
+  return (format == 1 and #row >= 21) or (format == 2 and #row >= 29)
+end
+local function order(new, old)
+  for _, read in ipairs({event, created}) do
+    local new_high, new_low = read(new)
+    local old_high, old_low = read(old)
+    if new_high ~= old_high then return new_high > old_high and 1 or -1 end
+    if new_low ~= old_low then return new_low > old_low and 1 or -1 end
+  end
+  return 0
+end
+local replace, expire = tonumber(ARGV[1]), ARGV[2]
+local written, same, older = 0, 0, 0
+for i, key in ipairs(KEYS) do
+  local new = ARGV[i + 2]
+  local old = redis.call('GETRANGE', key, 0, 28)
+  local found = is_row(old) and order(new, old) or 1
+  if found >= replace then
+    if expire == '0' then redis.call('SET', key, new) else redis.call('SET', key, new, 'PX', expire) end
+    written = written + 1
+  elseif found == 0 then
+    same = same + 1
+  else
+    older = older + 1
+  end
+end
+return {written, same, older}
+"""
+# Times are compared as two halves: a Lua number is a double and does not hold every int64. Strings are not compared
+# at all: Lua does that by the server's locale.
+
+_SHA: Final = hashlib.sha1(_SCRIPT).hexdigest().encode()
+
+_PASSING: Final = (
+    "READONLY",
+    "NOREPLICAS",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "LOADING",
+    "NOSCRIPT",
+    "MOVED",
+    "ASK",
+    "TRYAGAIN",
+    "UNBLOCKED",
+)
+"""Error codes of a failover, a restart or a resharding. Redis before 7 puts them inside the text of a script's error.
+"""
+
+
+def now_us() -> int:
+    """The clock of this machine, µs."""
+    return time.time_ns() // 1000
+
+
+class Replace(StrEnum):
+    """Which stored rows give way to a new one."""
+
+    OLDER = "older"
+    """Those with a lesser (event, created). The rule of every write but a rewrite."""
+    SAME = "same"
+    """Also those with an equal one: after a repaired build."""
+    ANY = "any"
+    """All: after a repaired build that has fewer rows."""
+
+
+_LEAST_ORDER: Final = {Replace.OLDER: 1, Replace.SAME: 0, Replace.ANY: -1}
+
+
+@dataclass(frozen=True)
+class WriteCounts:
+    """What became of rows. Every row is counted once."""
+
+    written: int = 0
+    same: int = 0
+    """Not written: the stored row has the same event and created timestamps, as when a job runs again."""
+    older: int = 0
+    """Not written: the stored row is newer."""
+    future: int = 0
+    """Refused: dated after the clock."""
+    keyless: int = 0
+    """Refused: a join key is NULL, so no request can ever ask for the row."""
+    unconfirmed: int = 0
+    """Redis failed, or too few replicas answered in time: each may be stored or not."""
+
+    @property
+    def total(self) -> int:
+        """All rows."""
+        return sum(astuple(self))
+
+    def __add__(self, other: "WriteCounts") -> "WriteCounts":
+        return WriteCounts(*(mine + theirs for mine, theirs in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(frozen=True)
+class Safety:
+    """How sure a write is to outlive a failure."""
+
+    wait_replicas: int = 0
+    """Replicas that must have the rows of a window before they count as written; 0 asks none."""
+    wait_timeout_ms: int = 1000
+    """How long to wait for them, each time."""
+    patience_s: float = 15.0
+    """How long to try again when Redis fails, e.g. while a Sentinel names a new master."""
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The rows of one script, as Redis's wire format has them."""
+
+    keys: memoryview
+    rows: memoryview
+    count: int
+    slot: int | None
+    """The one cluster slot of its keys; None outside a cluster."""
+
+
+class RowWriter:
+    """Writes packed rows of one view. Not for two threads at once; two writers never harm each other.
+
+    Writes go on when Redis fails and comes back within `patience_s`. After that nothing more is tried, and all further
+    rows are unconfirmed; `finish` says so.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        view: str,
+        *,
+        expire_ms: int | None,
+        replace: Replace = Replace.OLDER,
+        safety: Safety = Safety(),  # frozen
+        clock: Callable[[], int] = now_us,
+    ) -> None:
+        self._client, self._view, self._safety, self._clock = client, view, safety, clock
+        self._arguments = _bulk(b"%d" % _LEAST_ORDER[replace]) + _bulk(b"%d" % (expire_ms or 0))
+        self._broken = ""
+        self._short = ""
+        self.counts = WriteCounts()
+
+    def write(self, keys: pa.BinaryArray, packed: pa.BinaryArray) -> WriteCounts:
+        """Write one batch, row i of `packed` under key i. Rows without a key and rows dated after the clock are
+        refused.
+
+        Returns the counts of this batch; `counts` holds those of all.
+        """
+        known = keys.is_valid()
+        keyless = len(keys) - pc.sum(known).as_py() if len(keys) else 0
+        if keyless:
+            keys, packed = keys.filter(known), packed.filter(known)
+        past = _is_past(packed, self._clock())
+        future = int(len(keys) - past.sum())
+        if future:
+            keys, packed = keys.filter(pa.array(past)), packed.filter(pa.array(past))
+        counts = self._send(_calls(keys, packed, clustered=self._clustered)) + WriteCounts(
+            future=future, keyless=keyless
+        )
+        self.counts += counts
+        return counts
+
+    def finish(self) -> WriteCounts:
+        """The counts of all batches. Raises WritesUnconfirmed where some rows are."""
+        if self.counts.unconfirmed:
+            raise WritesUnconfirmed(self._view, self.counts.unconfirmed, self.counts.total, self._broken or self._short)
+        return self.counts
+
+    @property
+    def _clustered(self) -> bool:
+        return isinstance(self._client, redis.RedisCluster)
+
+    def _send(self, calls: list[_Call]) -> WriteCounts:
+        """Send until every call is answered, Redis refuses for good, or patience ends."""
+        counts = WriteCounts()
+        give_up = None
+        while calls and not self._broken:
+            try:
+                lanes = self._run(calls)
+            except RedisClusterException as error:  # a slot that no node holds: nothing was sent
+                lanes, why = [], str(error)
+            else:
+                calls = [call for lane in lanes for call in lane.failed]
+                why = next((lane.why for lane in lanes if lane.why), "")
+            counts = sum((lane.counts for lane in lanes), counts)
+            self._short = next((lane.short for lane in lanes if lane.short), self._short)
+            give_up = give_up or time.monotonic() + self._safety.patience_s
+            if calls and (time.monotonic() > give_up or any(lane.refused for lane in lanes)):
+                self._broken = why
+            elif calls:
+                time.sleep(0.1)
+                self._look_again()
+        return counts + WriteCounts(unconfirmed=sum(call.count for call in calls))
+
+    def _run(self, calls: list[_Call]) -> list["_Lane"]:
+        """Send all calls once, to every node of a cluster at the same time."""
+        pools = self._pools(calls)
+        lanes = [_Lane(pool, self._arguments, self._safety) for pool in pools]
+        windows = [_windows(found) for found in pools.values()]
+        for round_ in zip_longest(*windows):
+            for lane, window in zip(lanes, round_, strict=True):
+                if window is not None:
+                    lane.push(window)
+        for lane in lanes:
+            lane.drain()
+        return lanes
+
+    def _pools(self, calls: list[_Call]) -> dict[Any, list[_Call]]:
+        """The calls of each connection pool: of the one server, or of each node of a cluster."""
+        if not isinstance(self._client, redis.RedisCluster):
+            return {self._client.connection_pool: calls}
+        pools: dict[Any, list[_Call]] = {}
+        for call in calls:
+            node = self._client.nodes_manager.get_node_from_slot(call.slot)
+            pools.setdefault(self._client.get_redis_connection(node).connection_pool, []).append(call)
+        return pools
+
+    def _look_again(self) -> None:
+        """Ask the cluster who holds which slot now. Sentinel's connections ask by themselves."""
+        if isinstance(self._client, redis.RedisCluster):
+            try:
+                self._client.nodes_manager.initialize()
+            except (RedisError, RedisClusterException) as error:
+                self._short = str(error)  # the next round meets the same error, or not
+
+
+class _Lane:
+    """One connection with up to two windows in flight."""
+
+    def __init__(self, pool: Any, arguments: bytes, safety: Safety) -> None:
+        self._pool, self._arguments, self._safety = pool, arguments, safety
+        self._connection: Any = None
+        self._in_flight: deque[Sequence[_Call]] = deque()
+        self.counts = WriteCounts()
+        self.failed: list[_Call] = []
+        self.why = ""
+        """Why calls failed."""
+        self.short = ""
+        """Why calls that were answered are unconfirmed."""
+        self.refused = False
+        """Whether it is of no use to try again."""
+
+    def push(self, window: Sequence[_Call]) -> None:
+        """Send a window, and read the answers to the one before."""
+        self._in_flight.append(window)
+        if self.why:
+            return
+        try:
+            if self._connection is None:
+                self._connection = self._pool.get_connection()
+            self._connection.send_packed_command(self._packed(window))
+            if len(self._in_flight) > 1:
+                self._read()
+        except RedisError as error:
+            self._fail(error)
+
+    def drain(self) -> None:
+        """Read the remaining answers and give the connection back."""
+        try:
+            while self._in_flight and not self.why:
+                self._read()
+        except RedisError as error:
+            self._fail(error)
+        for window in self._in_flight:
+            self.failed += window
+        if self._connection is not None:
+            if self.why:
+                self._connection.disconnect()
+            self._pool.release(self._connection)
+
+    def _fail(self, error: RedisError) -> None:
+        self.why = f"{type(error).__name__}: {error}"
+        self.refused = not _is_passing(error)
+
+    def _packed(self, window: Sequence[_Call]) -> list[bytes]:
+        """The commands of a window. The first brings the script along, so that no server is ever without it."""
+        parts: list[bytes | memoryview] = []
+        for i, call in enumerate(window):
+            script = _bulk(b"EVAL") + _bulk(_SCRIPT) if i == 0 else _EVALSHA
+            parts += [
+                b"*%d\r\n" % (2 * call.count + 5),
+                script,
+                _bulk(b"%d" % call.count),
+                call.keys,
+                self._arguments,
+                call.rows,
+            ]
+        if self._safety.wait_replicas:
+            numbers = (self._safety.wait_replicas, self._safety.wait_timeout_ms)
+            parts.append(b"*3\r\n" + _bulk(b"WAIT") + b"".join(_bulk(b"%d" % number) for number in numbers))
+        return [b"".join(parts)]
+
+    def _read(self) -> None:
+        """The answers to the oldest window, which is then no longer in flight."""
+        window = self._in_flight[0]
+        counts, failed = WriteCounts(), []
+        passing: RedisError | None = None
+        for call in window:
+            try:
+                counts += WriteCounts(*self._connection.read_response())
+            except ResponseError as error:
+                if not _is_passing(error):
+                    raise
+                failed.append(call)
+                passing = error
+        if self._safety.wait_replicas:
+            counts = self._confirmed(counts, int(self._connection.read_response()))
+        self._in_flight.popleft()
+        self.counts += counts
+        self.failed += failed
+        if passing is not None:
+            raise passing
+
+    def _confirmed(self, counts: WriteCounts, replicas: int) -> WriteCounts:
+        if replicas >= self._safety.wait_replicas:
+            return counts
+        self.short = (
+            f"{replicas} of {self._safety.wait_replicas} replicas answered within {self._safety.wait_timeout_ms} ms"
+        )
+        return WriteCounts(unconfirmed=counts.total)
+
+
+def _is_passing(error: RedisError) -> bool:
+    """Whether a later try may succeed."""
+    if isinstance(error, AuthenticationError | AuthorizationError):
+        return False
+    if isinstance(error, ResponseError) and not isinstance(error, ClusterError):
+        return any(code in f"{type(error).__name__.upper()} {error}" for code in _PASSING)
+    return True
+
+
+def _is_past(packed: pa.BinaryArray, clock: int) -> Any:
+    """Which rows are dated at or before the clock, by both of their times. Shape (n,)."""
+    event, created = rows.times(packed)
+    return np.maximum(event, created) <= clock
+
+
+def _windows(calls: list[_Call]) -> Iterator[list[_Call]]:
+    for first in range(0, len(calls), _SCRIPTS_PER_WINDOW):
+        yield calls[first : first + _SCRIPTS_PER_WINDOW]
+
+
+def _bulk(value: bytes) -> bytes:
+    return b"$%d\r\n%s\r\n" % (len(value), value)
+
+
+_EVALSHA: Final = _bulk(b"EVALSHA") + _bulk(_SHA)
+
+
+def _bulks(values: pa.BinaryArray) -> tuple[memoryview, Ints]:
+    """Every value as Redis's wire format has it, end to end, and the n + 1 offsets."""
+    lengths = pc.binary_length(values).cast(pa.string()).cast(pa.binary())
+    line = pa.scalar(b"\r\n", pa.binary())
+    framed = pc.binary_join_element_wise(pa.scalar(b"$", pa.binary()), lengths, line, values, line, b"")
+    data, ends = arrays.bytes_of(framed)
+    return memoryview(data.data), ends
+
+
+def _calls(keys: pa.BinaryArray, packed: pa.BinaryArray, *, clustered: bool) -> list[_Call]:
+    """The scripts that write these rows, in order; in a cluster each of one slot."""
+    if not len(keys):
+        return []
+    slots = np.array([key_slot(key) for key in keys.to_pylist()]) if clustered else np.zeros(len(keys), np.int64)
+    if clustered:
+        order = np.argsort(slots, kind="stable")
+        keys, packed, slots = keys.take(pa.array(order)), packed.take(pa.array(order)), slots[order]
+    (key_data, key_ends), (row_data, row_ends) = _bulks(keys), _bulks(packed)
+    return [
+        _Call(
+            key_data[key_ends[first] : key_ends[last]],
+            row_data[row_ends[first] : row_ends[last]],
+            last - first,
+            int(slots[first]) if clustered else None,
+        )
+        for first, last in _spans(slots)
+    ]
+
+
+def _spans(slots: Ints) -> Iterator[tuple[int, int]]:
+    """Runs of one slot, cut to the size of a script."""
+    edges = [0, *(np.flatnonzero(np.diff(slots)) + 1).tolist(), len(slots)]
+    for start, stop in pairwise(edges):
+        for first in range(start, stop, KEYS_PER_SCRIPT):
+            yield first, min(first + KEYS_PER_SCRIPT, stop)

@@ -1,0 +1,89 @@
+"""Open the team's Feast repository against one home: same definitions, with the home's registry and the given Redis."""
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import yaml
+
+from lockstep.errors import BadRequest, MissingTool
+from lockstep.files import write_bytes
+from lockstep.home import Home
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+__all__ = ["connection_string", "feast_command", "open_store", "repo_folder", "write_yaml"]
+
+
+def repo_folder() -> Path:
+    """The Feast repository: LOCKSTEP_REPO, else feature_repo in the working directory, else the installed one."""
+    named = os.environ.get("LOCKSTEP_REPO")
+    if named:
+        return Path(named).absolute()
+    here = Path("feature_repo").absolute()
+    if (here / "feature_store.yaml").exists():
+        return here
+    installed = find_spec("feature_repo")
+    if installed is None or not installed.submodule_search_locations:
+        raise MissingTool("no Feast repository: run in a folder that holds feature_repo/, or name it in LOCKSTEP_REPO.")
+    return Path(installed.submodule_search_locations[0])
+
+
+def connection_string(redis_url: str) -> str:
+    """Feast's form of a Redis URL. Raises BadRequest where the URL is none.
+
+    >>> connection_string("rediss://bidder:secret@cache.local:6380/2")
+    'cache.local:6380,db=2,ssl=true,username=bidder,password=secret'
+    """
+    url = urlsplit(redis_url)
+    if url.scheme not in ("redis", "rediss") or not url.hostname:
+        raise BadRequest(f"REDIS_URL is {redis_url!r}; write redis://[user:password@]host[:port][/db], or rediss:// for TLS.")
+    parts = [f"{url.hostname}:{url.port or 6379}"]
+    if url.path.strip("/"):
+        parts.append(f"db={int(url.path.strip('/'))}")
+    if url.scheme == "rediss":
+        parts.append("ssl=true")
+    if url.username:
+        parts.append(f"username={unquote(url.username)}")
+    if url.password:
+        parts.append(f"password={unquote(url.password)}")
+    return ",".join(parts)
+
+
+def _settings(home: Home) -> dict[str, Any]:
+    """The repository's feature_store.yaml with the home's registry and, where REDIS_URL is set, its address."""
+    text = os.path.expandvars((repo_folder() / "feature_store.yaml").read_text())
+    settings: dict[str, Any] = yaml.safe_load(text)
+    registry = settings.get("registry")
+    settings["registry"] = {**(registry if isinstance(registry, dict) else {}), "path": str(home.registry)}
+    redis_url = os.environ.get("REDIS_URL")
+    if redis_url:
+        settings["online_store"]["connection_string"] = connection_string(redis_url)
+    return settings
+
+
+def write_yaml(home: Home) -> Path:
+    """Write home/feature_store.yaml, for `feast -f`. Readable by its owner alone: it may hold a password."""
+    path = home.root / "feature_store.yaml"
+    write_bytes(path, yaml.safe_dump(_settings(home), sort_keys=False).encode())
+    path.chmod(0o600)
+    return path
+
+
+def feast_command(home: Home, *arguments: str) -> list[str]:
+    """The command line that runs Feast's own CLI on the repository and this home."""
+    feast = Path(sys.executable).with_name("feast")
+    return [str(feast), "-c", str(repo_folder()), "-f", str(write_yaml(home)), *arguments]
+
+
+def open_store(home: Home) -> "FeatureStore":
+    """A FeatureStore on the repository's definitions as last applied to this home. Importing Feast takes seconds."""
+    from feast import FeatureStore, RepoConfig
+
+    config = RepoConfig(**_settings(home))
+    config.repo_path = repo_folder()
+    return FeatureStore(config=config)

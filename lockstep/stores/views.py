@@ -1,0 +1,121 @@
+"""What the online store needs to know of a Feast feature view."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+
+from lockstep.errors import BadColumn
+from lockstep.schema import Field, Schema
+from lockstep.stores.values import dtype_of, key_dtype_of, key_value
+from lockstep.times import SECOND
+from lockstep.view_record import ViewRecord
+
+__all__ = ["DEFINITION_TAG", "StoredView", "stored_view"]
+
+DEFINITION_TAG: Final = "lockstep.definition"
+"""A tag of a feature view that holds the hash of what it means; without it the hash is made of its fields and its
+source's name."""
+
+
+@dataclass(frozen=True)
+class StoredView:
+    """A feature view as its rows lie in Redis."""
+
+    record: ViewRecord
+
+    @property
+    def schema(self) -> Schema:
+        """The schema that new rows get."""
+        return self.record.schema
+
+    @cached_property
+    def fields(self) -> dict[str, Field]:
+        """The features by name."""
+        return {field.name: field for field in self.record.fields}
+
+    def expire_ms(self, grace_s: int | None) -> int | None:
+        """How long a row stays in Redis after its write: TTL and grace, one TTL where `grace_s` is None. None: for
+        ever.
+        """
+        ttl_us = self.record.ttl_us
+        if ttl_us is None:
+            return None
+        grace_us = ttl_us if grace_s is None else grace_s * SECOND
+        return max((ttl_us + grace_us) // 1000, 1)
+
+    def keys(self, entity_keys: Sequence[EntityKey]) -> list[bytes]:
+        """The Redis key of each entity key. Raises BadColumn for NULL and for a value that is no key."""
+        space = self.record.key_space
+        return [space.encode_one(_values(key, space.in_order)) for key in entity_keys]
+
+    def keys_or_none(self, entity_keys: Sequence[EntityKey]) -> list[bytes | None]:
+        """The same, with None for an entity key that holds NULL."""
+        return [None if _has_null(key) else self.keys([key])[0] for key in entity_keys]
+
+    def for_keys(self, entity_keys: Sequence[EntityKey]) -> "StoredView":
+        """The same view; where it declares no join keys, as Feast's precomputed vectors do, with those that the keys
+        have.
+        """
+        if self.record.join_keys or not entity_keys:
+            return self
+        names = entity_keys[0].join_keys
+        found = tuple(
+            Field(name, key_value(value, name)[0])
+            for name, value in zip(names, entity_keys[0].entity_values, strict=True)
+        )
+        record = self.record
+        return StoredView(
+            ViewRecord(
+                record.project, record.view, found, record.fields, record.created, record.ttl_us, record.definition
+            )
+        )
+
+
+def _has_null(key: EntityKey) -> bool:
+    return any(value.WhichOneof("val") in (None, "null_val") for value in key.entity_values)
+
+
+def _values(key: EntityKey, wanted: Sequence[Field]) -> dict[str, Any]:
+    values = dict(zip(key.join_keys, key.entity_values, strict=True))
+    missing = [field.name for field in wanted if field.name not in values]
+    if missing:
+        raise BadColumn(missing[0], f"this join key is missing; the request has {', '.join(values) or 'none'}")
+    return {field.name: key_value(values[field.name], field.name)[1] for field in wanted}
+
+
+def stored_view(project: str, name: str, view: Any) -> StoredView:
+    """The record of a view; `name` is that of the view with its version, where versions are enabled.
+
+    Raises SchemaRefused where two features have one name or a join key's type cannot be a key.
+    """
+    source = getattr(view, "batch_source", None)
+    fields = tuple(Field(each.name, dtype_of(each.dtype.to_value_type())) for each in view.features)
+    ttl = getattr(view, "ttl", None)
+    record = ViewRecord(
+        project=project,
+        view=name,
+        join_keys=_join_keys(view),
+        fields=fields,
+        created=bool(source is not None and source.created_timestamp_column),
+        ttl_us=round(ttl.total_seconds() * SECOND) if ttl else None,
+        definition=_definition(view, source),
+    )
+    return StoredView(record)
+
+
+def _join_keys(view: Any) -> tuple[Field, ...]:
+    columns = getattr(view, "entity_columns", None) or []
+    return tuple(Field(column.name, key_dtype_of(column.dtype.to_value_type())) for column in columns)
+
+
+def _definition(view: Any, source: Any) -> str:
+    tagged: str | None = (getattr(view, "tags", None) or {}).get(DEFINITION_TAG)
+    if tagged:
+        return tagged
+    schema = sorted((field.name, str(field.dtype)) for field in getattr(view, "schema", view.features))
+    return hashlib.sha256(json.dumps([schema, source.name if source is not None else ""]).encode()).hexdigest()

@@ -1,0 +1,5 @@
+"""The scorer: a gRPC server that fetches features by key and applies the model.
+
+Edges translate, the core thinks: `scorer` knows neither gRPC nor Redis, `convert` is where protobuf meets domain
+values, `reader` says what an online store must offer. Nothing here imports feast, lockstep.stores or training.
+"""

@@ -1,0 +1,156 @@
+"""The process: a gRPC server with health and reflection, that follows the model store and drains when told to stop."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from lockstep.errors import BadSetting
+from lockstep.model_store import ModelStore
+from protos.lockstep.v1 import scorer_pb2, scorer_pb2_grpc
+from serving.models import Catalogue, Models
+from serving.reader import Reader, open_reader
+from serving.scorer import Scorer
+from serving.servicers import ScorerServicer
+from serving.settings import Settings
+from serving.statuses import Errors
+
+__all__ = ["Server", "running", "serve"]
+
+SERVICE = scorer_pb2.DESCRIPTOR.services_by_name["Scorer"].full_name
+
+log = logging.getLogger(__name__)
+
+
+class Server:
+    """One serving process on one port. Start it, wait, stop it; `running` does so around a block."""
+
+    def __init__(self, settings: Settings, reader: Reader) -> None:
+        self._settings, self._reader = settings, reader
+        self._models = Models(ModelStore(settings.models_url), newest_versions=settings.newest_versions)
+        self._health = health.aio.HealthServicer()
+        self._server = _grpc_server(settings)
+        self._watching: asyncio.Task[None] | None = None
+        self.port = 0
+        """The port in use once started."""
+
+    @property
+    def address(self) -> str:
+        """host:port, as a client on this machine may dial it."""
+        return f"{self._settings.host}:{self.port}"
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The models that can be served now."""
+        return self._models.catalogue
+
+    async def start(self) -> None:
+        """Load the models, then listen. Raises BadSetting where the address cannot be taken."""
+        await self.refresh()
+        scorer = Scorer(self._models, self._reader, self._settings)
+        servicer = ScorerServicer(scorer, self._settings)
+        scorer_pb2_grpc.add_ScorerServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call]  # generated
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        self.port = _bind(self._server, self._settings)
+        await self._server.start()
+        self._watching = asyncio.create_task(self._watch())
+
+    async def refresh(self) -> None:
+        """Look for new versions and aliases now, in a thread, and tell the health service."""
+        await asyncio.to_thread(self._models.refresh)
+        names = self.catalogue.names()
+        for service in ("", SERVICE):
+            await self._health.set(service, _serving(bool(names)))
+        for name in names:
+            await self._health.set(name, _serving(True))
+
+    async def stop(self) -> None:
+        """Refuse new requests, let those under way end within the drain time, then give everything back."""
+        await self._health.enter_graceful_shutdown()
+        if self._watching is not None:
+            self._watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watching
+        await self._server.stop(self._settings.drain_s)
+        await self._reader.close()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.poll_s)
+            try:
+                await self.refresh()
+            except Exception:  # the watch must outlive whatever a store throws
+                log.exception("the model store could not be followed", extra={"reason": "watch failed"})
+
+
+def _serving(ready: bool) -> health_pb2.HealthCheckResponse.ServingStatus:
+    status = health_pb2.HealthCheckResponse
+    return status.SERVING if ready else status.NOT_SERVING
+
+
+def _grpc_server(settings: Settings) -> grpc.aio.Server:
+    return grpc.aio.server(
+        interceptors=(Errors(),),
+        options=(
+            ("grpc.max_receive_message_length", settings.max_message_bytes),
+            ("grpc.max_send_message_length", settings.max_message_bytes),
+            ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a silent share of the requests
+        ),
+    )
+
+
+def _bind(server: grpc.aio.Server, settings: Settings) -> int:
+    address = f"{settings.host}:{settings.port}"
+    try:
+        port: int = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise BadSetting(
+            "port", settings.port, f"cannot listen on {address}; is another server running there?"
+        ) from error
+    return port
+
+
+@asynccontextmanager
+async def running(settings: Settings, reader: Reader) -> AsyncIterator[Server]:
+    """A server that runs while the block does."""
+    server = Server(settings, reader)
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.stop()
+
+
+async def serve(settings: Settings, *, say: Callable[[str], None] = lambda line: print(line, flush=True)) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. Says one line when ready. Raises BadSetting where it cannot start."""
+    reader = await asyncio.to_thread(open_reader, settings.reader)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for one in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(one, stop.set)
+    async with running(settings, reader) as server:
+        say(ready_line(server.address, server.catalogue, settings))
+        await stop.wait()
+        for one in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(one)  # a second Ctrl-C ends at once
+        log.info("draining", extra={"drain_s": settings.drain_s})
+
+
+def ready_line(address: str, catalogue: Catalogue, settings: Settings) -> str:
+    """Address, models and versions, e.g. 'lockstep serves on 127.0.0.1:50051: install 2 (champion), install 1'."""
+    models = [
+        _described(catalogue, name, version) for name in catalogue.names() for version in catalogue.versions(name)[::-1]
+    ]
+    listed = ", ".join(models) or f"no model yet; the first one under {settings.models_url} will be picked up"
+    return f"lockstep serves on {address}: {listed}"
+
+
+def _described(catalogue: Catalogue, name: str, version: str) -> str:
+    aliases = [alias for alias, pointed in catalogue.aliases_of(name).items() if pointed == version]
+    return f"{name} {version}" + (f" ({', '.join(aliases)})" if aliases else "")

@@ -1,0 +1,213 @@
+"""From fitted scikit-learn parts to the serving graph.
+
+Every step becomes a graph of its own, computing in float64 from the plan's columns; its output is rounded to float32
+once, and what the estimator sees is these outputs side by side. The estimator's graph follows, without its constant:
+that goes into the link, in float64.
+"""
+
+import copy
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, compose, helper
+from skl2onnx import to_onnx
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
+from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+import training.transformers  # registers the converters
+from lockstep.errors import PlanRefused
+from lockstep.graph import Link
+from lockstep.plan import DType
+from training.onnx_rewrite import rewrite
+from training.spec import Step
+
+__all__ = ["FEATURES", "FittedStep", "estimator_graph", "joined", "snap_thresholds", "step_input", "transform_graph"]
+
+assert training.transformers
+
+OPSET = 18
+TARGET = {"": OPSET, "ai.onnx.ml": 3}
+OPSETS = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", 3), helper.make_opsetid("com.microsoft", 1)]
+FEATURES = "features"
+RAW = "raw_score"
+_ELEMENT = {
+    DType.FLOAT32: TensorProto.FLOAT,
+    DType.FLOAT64: TensorProto.DOUBLE,
+    DType.INT64: TensorProto.INT64,
+    DType.STRING: TensorProto.STRING,
+}
+_TENSOR = {DType.FLOAT64: DoubleTensorType, DType.INT64: Int64TensorType, DType.STRING: StringTensorType}
+
+
+@dataclass(frozen=True)
+class FittedStep:
+    """One fitted transformation and the types of the columns it takes."""
+
+    step: Step
+    transformer: Any
+    dtypes: tuple[DType, ...]
+
+    @cached_property
+    def graph(self) -> onnx.GraphProto:
+        """The step alone, its input named <step>/x, every other name under <step>/. Raises PlanRefused naming the step."""
+        return _step_graph(self)
+
+
+def common_dtype(step: Step, dtypes: Sequence[DType]) -> DType:
+    """The type in which a step sees its columns: ids as int64, texts as strings, everything else as float64.
+
+    Raises PlanRefused where texts and numbers are mixed.
+    """
+    if set(dtypes) <= {DType.INT64}:
+        return DType.INT64
+    if DType.STRING in dtypes:
+        if set(dtypes) != {DType.STRING}:
+            raise PlanRefused(f"step {step.name!r} mixes texts and numbers; make a step for each.")
+        return DType.STRING
+    return DType.FLOAT64
+
+
+def step_input(
+    step: Step, dtypes: Sequence[DType], columns: Mapping[str, NDArray[Any]], transformer: Any
+) -> NDArray[Any]:
+    """What scikit-learn gets: shape (rows, columns), or (rows,) of texts for a vectorizer."""
+    if common_dtype(step, dtypes) is DType.STRING and hasattr(_first(transformer), "build_analyzer"):
+        return columns[step.columns[0]]
+    table = np.column_stack([columns[name] for name in step.columns])
+    return table.astype(common_dtype(step, dtypes).numpy, copy=False)
+
+
+def _first(transformer: Any) -> Any:
+    return transformer.steps[0][1] if hasattr(transformer, "steps") else transformer
+
+
+def transform_graph(steps: Sequence[FittedStep]) -> onnx.ModelProto:
+    """The graph from the columns, each (rows, 1), to the estimator's features, (rows, width) float32."""
+    inputs: dict[str, DType] = {}
+    nodes: list[onnx.NodeProto] = []
+    initializers: list[onnx.TensorProto] = []
+    for fitted in steps:
+        inputs.update(zip(fitted.step.columns, fitted.dtypes, strict=True))
+        nodes.extend([*_gather(fitted), *fitted.graph.node, *_round(fitted)])
+        initializers.extend(fitted.graph.initializer)
+    nodes.append(helper.make_node("Concat", [f"{fitted.step.name}/out" for fitted in steps], [FEATURES], axis=1))
+    made = helper.make_graph(
+        nodes,
+        "transformations",
+        [helper.make_tensor_value_info(name, _ELEMENT[dtype], [None, 1]) for name, dtype in inputs.items()],
+        [helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, [None, None])],
+        initializers,
+    )
+    return helper.make_model(made, opset_imports=OPSETS, ir_version=9)
+
+
+def _gather(fitted: FittedStep) -> list[onnx.NodeProto]:
+    """The step's columns side by side, in the type in which it computes."""
+    step, wanted = fitted.step, common_dtype(fitted.step, fitted.dtypes)
+    nodes, parts = [], []
+    for name, dtype in zip(step.columns, fitted.dtypes, strict=True):
+        part = name
+        if dtype is not wanted:
+            part = f"{step.name}/in/{name}"
+            nodes.append(helper.make_node("Cast", [name], [part], to=_ELEMENT[wanted]))
+        parts.append(part)
+    return [*nodes, helper.make_node("Concat", parts, [f"{step.name}/x"], axis=1)]
+
+
+def _round(fitted: FittedStep) -> list[onnx.NodeProto]:
+    return [helper.make_node("Cast", [fitted.graph.output[0].name], [f"{fitted.step.name}/out"], to=TensorProto.FLOAT)]
+
+
+def _step_graph(fitted: FittedStep) -> onnx.GraphProto:
+    step = fitted.step
+    tensor = _TENSOR[common_dtype(step, fitted.dtypes)]([None, len(step.columns)])
+    with _refusing(f"step {step.name!r}"):
+        model = to_onnx(fitted.transformer, initial_types=[("x", tensor)], target_opset=TARGET)
+    return compose.add_prefix(rewrite(model), f"{step.name}/").graph
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Turn what the converter raises into PlanRefused naming `what`."""
+    try:
+        with warnings.catch_warnings():
+            # skl2onnx 1.20 writes False where protobuf wants 0; protobuf 6 takes it with a warning.
+            warnings.filterwarnings("ignore", "Field onnx.AttributeProto.ints", DeprecationWarning)
+            yield
+    except (MissingConverter, MissingShapeCalculator, NotImplementedError, NameError, RuntimeError) as error:
+        raise PlanRefused(f"{what} cannot be expressed in ONNX: {error}") from error
+
+
+def snap_thresholds(estimator: Any) -> Any:
+    """Round the thresholds of gradient-boosted trees down to float32, in place; returns the estimator.
+
+    A float32 value is at most a float64 threshold exactly when it is at most the largest float32 not above it, so no
+    prediction on float32 features changes, and the exported graph holds the very same thresholds.
+    """
+    if isinstance(estimator, HistGradientBoostingClassifier):
+        for (predictor,) in estimator._predictors:
+            thresholds = predictor.nodes["num_threshold"]
+            with np.errstate(over="ignore"):  # the largest float64 stands for "everything"; it becomes infinity
+                nearest = thresholds.astype(np.float32)
+            below = np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+            predictor.nodes["num_threshold"] = below
+    return estimator
+
+
+def estimator_graph(estimator: Any, width: int) -> tuple[onnx.ModelProto, Link]:
+    """The graph from features (rows, width) to the raw score (rows, 1), and the link that adds the constant.
+
+    Raises PlanRefused where the estimator has no converter or is not a binary classifier.
+    """
+    if list(estimator.classes_) != [0, 1]:
+        raise PlanRefused(
+            f"the estimator knows the classes {list(estimator.classes_)}; it must be fitted on labels 0 and 1."
+        )
+    bare, constant = _without_constant(estimator)
+    options = {id(bare): {"zipmap": False, "raw_scores": True}}
+    with _refusing(f"the estimator {type(estimator).__name__}"):
+        model = to_onnx(
+            bare, initial_types=[(FEATURES, FloatTensorType([None, width]))], options=options, target_opset=TARGET
+        )
+    return _positive_class(model), Link(offset=constant)
+
+
+def _without_constant(estimator: Any) -> tuple[Any, float]:
+    """A copy whose decision function lacks its constant, and the constant: float32 keeps more digits of what is left."""
+    bare = copy.deepcopy(estimator)
+    if isinstance(bare, HistGradientBoostingClassifier):
+        constant = float(np.ravel(bare._baseline_prediction)[0])
+        bare._baseline_prediction = np.zeros_like(bare._baseline_prediction)
+        return bare, constant
+    if hasattr(bare, "coef_"):
+        constant = float(np.ravel(bare.intercept_)[0])
+        bare.intercept_ = np.zeros_like(bare.intercept_)
+        return bare, constant
+    return bare, 0.0
+
+
+def _positive_class(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Keep the score of class 1 as the only output: the last column of the converter's scores."""
+    scores = model.graph.output[1].name
+    model.graph.initializer.append(helper.make_tensor("last_column", TensorProto.INT64, [1], [-1]))
+    model.graph.node.append(helper.make_node("Gather", [scores, "last_column"], [RAW], axis=1))
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info(RAW, TensorProto.FLOAT, [None, 1]))
+    return model
+
+
+def joined(transformations: onnx.ModelProto, estimator: onnx.ModelProto) -> bytes:
+    """One graph from the columns to the raw score, checked."""
+    same = helper.make_model(estimator.graph, opset_imports=OPSETS, ir_version=9)
+    model = compose.merge_models(transformations, same, io_map=[(FEATURES, FEATURES)], prefix2="estimator/")
+    onnx.checker.check_model(model)
+    serialized: bytes = model.SerializeToString()
+    return serialized

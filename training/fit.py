@@ -1,0 +1,133 @@
+"""Fit a spec through the serving graph: transformations first, exported; then the estimator, on what that graph computes.
+
+What the model was trained on is then what it scores on, by construction.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+from sklearn.model_selection import StratifiedKFold
+
+from lockstep.graph import Graph, Link
+from lockstep.plan import Array, DType
+from training.export import FittedStep, estimator_graph, joined, snap_thresholds, step_input, transform_graph
+from training.spec import Step
+
+__all__ = ["Fitted", "Recipe", "fit"]
+
+FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is fitted: some steps and an estimator, over columns of known types."""
+
+    steps: tuple[Step, ...]
+    estimator: Any
+    """Unfitted."""
+    dtypes: Mapping[str, DType]
+    """Type of each column that a step names."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted recipe: scikit-learn's objects in memory, and the graph that serves."""
+
+    recipe: Recipe
+    steps: tuple[FittedStep, ...]
+    transformations: Graph
+    """From the columns to the features, (rows, width) float32."""
+    estimator: Any
+    """scikit-learn's, fitted on what `transformations` computes."""
+    graph: Graph
+    """From the columns to the raw score."""
+    link: Link
+    widths: Mapping[str, int]
+    """Number of features that each step makes, in the order of the steps."""
+
+    def features(self, columns: Mapping[str, Array]) -> NDArray[np.float32]:
+        """The features of rows as served, shape (rows, width)."""
+        return self.transformations.run(columns)
+
+    def score(self, columns: Mapping[str, Array]) -> NDArray[np.float64]:
+        """Probabilities by the serving graph, shape (rows,)."""
+        return self.link(self.graph.raw(columns))
+
+    def reference(self, columns: Mapping[str, Array]) -> NDArray[np.float64]:
+        """Probabilities by scikit-learn's estimator on the features as served, shape (rows,)."""
+        return Link()(self.estimator.decision_function(self.features(columns)))
+
+
+def fit(recipe: Recipe, columns: Mapping[str, Array], y: NDArray[np.int8]) -> Fitted:
+    """Fit and export. `columns` by name, shape (rows,) in the dtypes of the recipe; `y` of 0 and 1.
+
+    Raises PlanRefused where something cannot be expressed in the graph, naming it.
+    """
+    steps = tuple(_fit_step(recipe, step, columns, y) for step in recipe.steps)
+    proto = transform_graph(steps)
+    transformations = Graph(proto.SerializeToString())
+    features = _training_features(recipe, steps, transformations, columns, y)
+    estimator = snap_thresholds(clone(recipe.estimator).fit(features, y))
+    model, link = estimator_graph(estimator, features.shape[1])
+    graph = Graph(joined(proto, model))
+    return Fitted(recipe, steps, transformations, estimator, graph, link, dict(_widths(steps, columns)))
+
+
+def _fit_step(recipe: Recipe, step: Step, columns: Mapping[str, Array], y: NDArray[np.int8]) -> FittedStep:
+    transformer = clone(step.make())
+    dtypes = tuple(recipe.dtypes[name] for name in step.columns)
+    table = step_input(step, dtypes, columns, transformer)
+    return FittedStep(step, transformer.fit(table, y if step.sees_label else None), dtypes)
+
+
+def _widths(steps: Sequence[FittedStep], columns: Mapping[str, Array]) -> Iterator[tuple[str, int]]:
+    """Names and widths of the steps' outputs, from one row."""
+    row = {name: values[:1] for name, values in columns.items()}
+    for fitted in steps:
+        yield fitted.step.name, Graph(transform_graph([fitted]).SerializeToString()).run(row).shape[1]
+
+
+def _training_features(
+    recipe: Recipe,
+    steps: Sequence[FittedStep],
+    transformations: Graph,
+    columns: Mapping[str, Array],
+    y: NDArray[np.int8],
+) -> NDArray[np.float32]:
+    """The features that the estimator is fitted on: as served, but out-of-fold for the steps that see the label.
+
+    Served values of such a step know the row's own label; an estimator fitted on them learns to trust them too much.
+    """
+    if not any(fitted.step.sees_label for fitted in steps):
+        return transformations.run(columns)
+    folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=recipe.seed).split(y, y))
+    parts = [
+        _out_of_fold(recipe, fitted.step, columns, y, folds) if fitted.step.sees_label else _alone(fitted, columns)
+        for fitted in steps
+    ]
+    return np.hstack(parts)
+
+
+def _alone(fitted: FittedStep, columns: Mapping[str, Array]) -> NDArray[np.float32]:
+    return Graph(transform_graph([fitted]).SerializeToString()).run(columns)
+
+
+def _out_of_fold(
+    recipe: Recipe,
+    step: Step,
+    columns: Mapping[str, Array],
+    y: NDArray[np.int8],
+    folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
+) -> NDArray[np.float32]:
+    """Each fold's rows through the graph of a transformer fitted on the other folds."""
+    parts: list[NDArray[np.float32]] = []
+    for others, own in folds:
+        fitted = _fit_step(recipe, step, {name: columns[name][others] for name in step.columns}, y[others])
+        parts.append(_alone(fitted, {name: columns[name][own] for name in step.columns}))
+    order = np.argsort(np.concatenate([own for _, own in folds]))
+    return np.vstack(parts)[order]

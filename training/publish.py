@@ -1,0 +1,164 @@
+"""From everything a training made to the files of a bundle."""
+
+import io
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version as library_version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from lockstep.bundle import GOLDEN, MODEL, Manifest, golden_rows, pack
+from lockstep.functions import Function
+from lockstep.plan import Plan, digest
+from training.baseline import distributions
+from training.evaluate import Assessment
+from training.fit import Fitted
+from training.frame import Frame
+from training.gates import GateResult
+from training.importance import Importance
+from training.report import ReportFacts, plan_rows, report
+from training.spec import Spec
+from training.split import Rows
+
+__all__ = ["Evaluated", "Learnt", "code_revision", "files"]
+
+GOLDEN_ROWS = 256
+LIBRARIES = ("feast", "numpy", "onnx", "onnxruntime", "pandas", "pyarrow", "scikit-learn", "skl2onnx")
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What was measured, scores in the order of the test rows."""
+
+    mature: Assessment
+    """On the test rows whose label had time to come."""
+    whole: Assessment
+    """On all test rows."""
+    gates: list[GateResult]
+    scores: NDArray[np.float64]
+    baseline: NDArray[np.float64]
+    """Scores of the model on request data alone."""
+    learnt: NDArray[np.float64]
+    """Scores of the training rows."""
+    importance: Mapping[str, Importance]
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """Everything a bundle is made from."""
+
+    spec: Spec
+    plan: Plan
+    functions: Mapping[str, Function]
+    fitted: Fitted
+    learnt: Frame
+    """The training rows."""
+    y: NDArray[np.int8]
+    """Their labels."""
+    test: Frame
+    rows: Rows
+    evaluated: Evaluated
+
+
+def files(made: Learnt, version: str) -> dict[str, bytes]:
+    """The files of the bundle under this version, as `lockstep.bundle.build` takes them."""
+    manifest = _manifest(made, version)
+    content = {f"functions/{name}.py": function.source for name, function in made.functions.items()}
+    content[MODEL] = made.fitted.graph.model
+    content[GOLDEN] = _golden(made)
+    content["baseline.json"] = _json(distributions(made.learnt.inputs, made.evaluated.learnt))
+    content["report.html"] = report(_report_facts(made, manifest)).encode()
+    return pack(manifest, content)
+
+
+def _json(plain: Any) -> bytes:
+    return json.dumps(plain, indent=2, allow_nan=False).encode() + b"\n"
+
+
+def _manifest(made: Learnt, version: str) -> Manifest:
+    seen = made.evaluated
+    return Manifest(
+        name=made.spec.name,
+        version=version,
+        created_us=time.time_ns() // 1000,
+        kind="onnx",
+        plan=made.plan,
+        link=made.fitted.link,
+        prior=float(made.y.mean()),
+        metrics={
+            "test": seen.mature.to_json(),
+            "test_with_immature": seen.whole.to_json(),
+            "gates": [gate.to_json() for gate in seen.gates],
+        },
+        window=asdict(made.rows.window),
+        data=_fingerprint(made),
+        libraries={"python": platform.python_version(), **{name: library_version(name) for name in LIBRARIES}},
+        revision=code_revision(),
+        files={},
+    )
+
+
+def _golden(made: Learnt) -> bytes:
+    """Test rows across the range of the scores, the lowest and the highest among them."""
+    scores = made.evaluated.scores
+    order = np.argsort(scores, kind="stable")
+    chosen = np.sort(order[np.unique(np.linspace(0, len(order) - 1, GOLDEN_ROWS).astype(int))])
+    return golden_rows(made.plan, made.test.take(chosen).resolved.columns, scores[chosen])
+
+
+def _fingerprint(made: Learnt) -> dict[str, Any]:
+    """What the training frame was: rows, positives and a hash over every value of it."""
+    sink = io.BytesIO()
+    pq.write_table(pa.table({**made.learnt.inputs, "__label": made.y}), sink, compression="none")
+    return {"rows": len(made.y), "positives": int(made.y.sum()), "sha256": digest(sink.getvalue())}
+
+
+def code_revision() -> str:
+    """Git revision of this code, '+' after it where files were changed; '' where it does not lie in a repository."""
+    here = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(here), *arguments], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    try:
+        revision = git("rev-parse", "HEAD")
+        return revision + ("+" if revision and git("status", "--porcelain") else "")
+    except FileNotFoundError:  # no git on this machine
+        return ""
+
+
+def _report_facts(made: Learnt, manifest: Manifest) -> ReportFacts:
+    seen = made.evaluated
+    return ReportFacts(
+        name=manifest.name,
+        version=manifest.version,
+        created_us=manifest.created_us,
+        about={
+            "feature service": made.spec.service,
+            "estimator": repr(made.fitted.estimator),
+            "code revision": manifest.revision or "unknown",
+            "libraries": ", ".join(f"{name} {number}" for name, number in manifest.libraries.items()),
+        },
+        y=made.rows.y[made.rows.test],
+        p=seen.scores,
+        baseline_p=seen.baseline,
+        test=seen.whole,
+        mature=seen.mature,
+        gates=seen.gates,
+        window=manifest.window,  # type: ignore[arg-type]  # the manifest keeps it as plain data
+        training_rows=len(made.y),
+        left_out_rows=int((~made.rows.train & ~made.rows.test).sum()),
+        importances=seen.importance,
+        plan=plan_rows(made.plan),
+        data=manifest.data,
+    )

@@ -1,0 +1,117 @@
+"""Train a spec: plan, frame, split, fit through the serving graph, checks, evaluation, gates, bundle."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from lockstep.bundle import Bundle
+from lockstep.home import Home
+from lockstep.model_store import ModelStore
+from lockstep.plan import Plan
+from lockstep.progress import bar
+from training.checks import check_scores, check_transformers, check_works_row_by_row
+from training.evaluate import Assessment, assess
+from training.fit import Fitted, Recipe, fit
+from training.frame import Frame, assemble, fetch, micros
+from training.gates import GateFacts, GateResult, check, require
+from training.importance import permutation_importance
+from training.plans import EVENT_TIMESTAMP, build_plan
+from training.publish import Evaluated, Learnt, files
+from training.spec import Spec
+from training.split import Rows, Window, split
+
+if TYPE_CHECKING:
+    from feast import FeatureStore
+
+__all__ = ["Trained", "convergence", "train"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model that was trained in this process: its bundle, and scikit-learn's objects for as long as it lives."""
+
+    bundle: Bundle
+    fitted: Fitted
+    window: Window
+    test_spine: pa.Table
+    """The test rows, immature ones too, in time order."""
+    test: Frame
+    y_test: NDArray[np.int8]
+    """Labels as known at the end of the log."""
+    assessment: Assessment
+    """On the test rows whose label had time to come."""
+    gates: list[GateResult]
+
+
+def train(store: "FeatureStore", spec: Spec, home: Home) -> Trained:
+    """Train and publish a spec, then point nothing at it: promoting is a step of its own.
+
+    Raises PlanRefused, TablesRefused, BundleRefused or GateFailed; then nothing is published.
+    """
+    with bar(f"train {spec.name}", 6) as step:
+        plan, functions = build_plan(store, spec)
+        spine = spec.spine(home).sort_by(EVENT_TIMESTAMP)
+        rows = split(spec, micros(spine[EVENT_TIMESTAMP]), *_label_times(spine, spec))
+        frame = assemble(plan, functions, fetch(store, plan, spine), spine)
+        step(1)
+        learnt, test, y = frame.take(rows.train), frame.take(rows.test), rows.y[rows.train]
+        fitted = fit(_recipe(spec, plan), learnt.inputs, y)
+        step(1)
+        lesser = fit(_recipe(spec, plan, spec.request_steps), learnt.inputs, y)
+        step(1)
+        for part in (learnt, test):
+            check_transformers(fitted, part.inputs)
+            check_scores(fitted, part.inputs)
+        check_works_row_by_row(fitted, test.inputs)
+        step(1)
+        evaluated = evaluate(spec, fitted, lesser, learnt, test, rows)
+        step(1)
+        require(evaluated.gates)
+        what = Learnt(spec, plan, functions, fitted, learnt, y, test, rows, evaluated)
+        bundle = ModelStore(home.models).publish(spec.name, lambda version: files(what, version))
+        step(1)
+    test_spine = spine.filter(pa.array(rows.test))
+    return Trained(
+        bundle, fitted, rows.window, test_spine, test, rows.y[rows.test], evaluated.mature, evaluated.gates
+    )
+
+
+def _label_times(spine: pa.Table, spec: Spec) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    times = spine[spec.label.time]
+    known = times.is_valid().to_numpy()
+    return micros(times.fill_null(pa.scalar(0, pa.int64()).cast(times.type))), known
+
+
+def _recipe(spec: Spec, plan: Plan, names: tuple[str, ...] | None = None) -> Recipe:
+    """The whole recipe, or the one of the named steps alone."""
+    steps = tuple(step for step in spec.steps if names is None or step.name in names)
+    return Recipe(steps, spec.estimator(), {name: plan.by_name[name].dtype for name in plan.inputs}, spec.seed)
+
+
+def evaluate(spec: Spec, fitted: Fitted, lesser: Fitted, learnt: Frame, test: Frame, rows: Rows) -> Evaluated:
+    """Measure on the test rows, with and without the immature ones, and try the gates."""
+    prior = float(rows.y[rows.train].mean())
+    y, mature = rows.y[rows.test], ~rows.immature[rows.test]
+    scores, baseline, on_learnt = fitted.score(test.inputs), lesser.score(test.inputs), fitted.score(learnt.inputs)
+    seen = assess(y[mature], scores[mature], prior=prior, baseline=baseline[mature], seed=spec.seed)
+    whole = assess(y, scores, prior=prior, baseline=baseline, seed=spec.seed)
+    lowest, highest = (float(edge(np.concatenate([scores, on_learnt]))) for edge in (np.min, np.max))
+    gates = check(spec.gates, GateFacts(seen, lowest, highest, *convergence(fitted.estimator)))
+    columns = {name: values[mature] for name, values in test.inputs.items()}
+    importance = permutation_importance(fitted.score, columns, y[mature], seed=spec.seed, repeats=2, max_rows=4_000)
+    return Evaluated(seen, whole, gates, scores, baseline, on_learnt, importance)
+
+
+def convergence(estimator: Any) -> tuple[bool, str]:
+    """Whether an iterative fit ended because it was done, and a sentence without full stop that says how it ended.
+
+    Boosting is done when early stopping ended it; an estimator without iterations is always done.
+    """
+    done, most = getattr(estimator, "n_iter_", None), getattr(estimator, "max_iter", None)
+    if done is None or most is None:
+        return True, "fitted in one step"
+    ran = int(np.max(done))
+    return ran < most, f"stopped after {ran} of at most {most} iterations"
