@@ -277,7 +277,7 @@ def _narrowed(members: Ints | None, sound: Flags | bool) -> Ints | None:
 
 
 def _sound(schema: Schema, fixed: NDArray[Any], lengths: Ints | int) -> Flags | bool:
-    """Which rows are as long as they say, with booleans where they should be; one answer where it is the same for all."""
+    """Which rows are as long as they say and hold no impossible boolean; one answer where it is the same for all."""
     sound: Any = lengths == fixed.itemsize
     if schema.layout.variable:
         ends = fixed["ends"].astype(np.int64)

@@ -85,6 +85,7 @@ class Scorer:
         given, t = self._checked(bundle.plan, query)
         found = await self._read(bundle.plan, given, len(t), deadline)
         resolved = resolve(bundle.plan, found, given, t)
+        # On the event loop: a run takes tens of microseconds, as long as the way to a thread and back.
         scores, ran = _run(bundle, resolved, len(t))
         rung = resolved.rung() if ran else Rung.PRIOR
         views = tuple(summaries(bundle.plan, resolved))

@@ -4,7 +4,7 @@ The join is Feast's own; what it finds goes through the same `resolve` and the s
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,15 +13,16 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lockstep.functions import Function, model_inputs
-from lockstep.plan import Array, Column, DType, Plan, Stored
+from lockstep.plan import Array, Column, DType, Plan, Stored, View
 from lockstep.resolve import Resolved, ViewRows, resolve
 from lockstep.status import Status
+from lockstep.stores.point_in_time import AsServed, ViewTable, connect, join
 from training.plans import EVENT_TIMESTAMP
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-__all__ = ["Frame", "as_column", "assemble", "fetch", "given_columns", "micros"]
+__all__ = ["Frame", "as_column", "assemble", "fetch", "fetch_as_served", "given_columns", "micros"]
 
 _ROW = "__row"
 
@@ -110,16 +111,38 @@ def assemble(plan: Plan, functions: Mapping[str, Function], found: Mapping[str, 
     return Frame(t, resolved, model_inputs(plan, functions, resolved.columns, len(t)))
 
 
-def concatenated(frames: Sequence[Frame]) -> Frame:
-    """Frames of one plan, one after the other."""
-    whole = Resolved(
-        *(
-            {
-                name: np.concatenate([getattr(frame.resolved, part)[name] for frame in frames])
-                for name in getattr(frames[0].resolved, part)
-            }
-            for part in ("columns", "status", "defaulted")
-        )
+def fetch_as_served(store: "FeatureStore", plan: Plan, spine: pa.Table, runs_us: Sequence[int]) -> dict[str, ViewRows]:
+    """What the online store held for each row of a spine when it was filled at `runs_us` (µs UTC) and at no other time.
+
+    By view, in the spine's order. Unlike Feast's join it tells the rows' own event timestamps, stale or not, so
+    `resolve` judges the TTL at t, as the scorer does.
+    """
+    connection = connect()
+    connection.register(
+        "spine", spine.select([EVENT_TIMESTAMP, *(name for name in plan.given if name in spine.column_names)])
     )
-    inputs = {name: np.concatenate([frame.inputs[name] for frame in frames]) for name in frames[0].inputs}
-    return Frame(np.concatenate([frame.t for frame in frames]), whole, inputs)
+    tables = [_view_table(store, plan, view) for view in plan.views]
+    joined = join(
+        connection, "spine", EVENT_TIMESTAMP, tables, as_served=AsServed(runs_us), timestamps=True, apply_ttl=False
+    ).to_arrow_table()
+    return {view.name: _served_rows(plan, view.name, joined) for view in plan.views}
+
+
+def _view_table(store: "FeatureStore", plan: Plan, view: View) -> ViewTable:
+    source = store.get_feature_view(view.name).batch_source
+    fields = {field.field: f"{view.name}__{field.field}" for _, field in plan.stored(view.name)}
+    return ViewTable(
+        name=view.name,
+        relation=f"read_parquet('{source.path}/*/*.parquet', hive_partitioning = false)",
+        keys={key.key: key.column for key in view.join_keys},
+        fields=fields,
+        timestamp=source.timestamp_field,
+        ttl_us=view.ttl_us,
+    )
+
+
+def _served_rows(plan: Plan, view: str, joined: pa.Table) -> ViewRows:
+    times = joined[f"{view}__{EVENT_TIMESTAMP}"]
+    found = np.where(times.is_valid().to_numpy(), np.int8(Status.PRESENT), np.int8(Status.NOT_FOUND))
+    rows = _view_rows(plan, view, joined, micros(pc.fill_null(times, pa.scalar(0, pa.int64()).cast(times.type))))
+    return replace(rows, found=found)

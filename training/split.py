@@ -52,12 +52,12 @@ def split(spec: Spec, t: NDArray[np.int64], positive_us: NDArray[np.int64], know
     positive_at_cut = known & (positive_us <= cut)
     test = t >= cut
     train = t < window.train_to_us
-    rows = Rows(window, train, test, np.where(test, known, positive_at_cut).astype(np.int8), test & (t > window.mature_to_us))
+    rows = Rows(
+        window, train, test, np.where(test, known, positive_at_cut).astype(np.int8), test & (t > window.mature_to_us)
+    )
     for name, mask in (("training", train), ("test", test & ~rows.immature)):
         _check_both_classes(name, rows.y[mask], cut)
     return rows
-
-
 
 
 def _last_midnight(end: int) -> int:

@@ -74,9 +74,7 @@ def train(store: "FeatureStore", spec: Spec, home: Home) -> Trained:
         bundle = ModelStore(home.models).publish(spec.name, lambda version: files(what, version))
         step(1)
     test_spine = spine.filter(pa.array(rows.test))
-    return Trained(
-        bundle, fitted, rows.window, test_spine, test, rows.y[rows.test], evaluated.mature, evaluated.gates
-    )
+    return Trained(bundle, fitted, rows.window, test_spine, test, rows.y[rows.test], evaluated.mature, evaluated.gates)
 
 
 def _label_times(spine: pa.Table, spec: Spec) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

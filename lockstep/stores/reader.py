@@ -94,7 +94,8 @@ class FeastReader:
         try:
             return self.store.get_online_features(features, keys, full_feature_names=True).proto
         except _LACKING:
-            self.store.refresh_registry()  # Feast reads it every 10 minutes; a new model may come with a new view
+            # Feast reads the registry every 10 minutes; a new model may come with a new view.
+            self.store.refresh_registry()  # type: ignore[no-untyped-call]
         try:
             return self.store.get_online_features(features, keys, full_feature_names=True).proto
         except _LACKING as error:

@@ -77,8 +77,8 @@ def read_rows(asked: Request, answers: Sequence[bytes | None], schemas: Mapping[
 def _rows(found: Unpacked, status: NDArray[np.int8]) -> Iterator[FeastRow]:
     names = [field.name for field in found.fields]
     columns = zip(*(to_values(found, field) for field in found.fields), strict=True)
-    known = np.asarray(found.field_status.T <= int(Status.NULL))
-    whole = known.all(axis=1).tolist()
+    known = (found.field_status == Status.PRESENT).T | (found.field_status == Status.NULL).T
+    whole = np.all(known, axis=1).tolist()
     for row, values in enumerate(columns):
         if status[row] in (Status.NOT_FOUND, Status.UNREADABLE):
             yield None, None

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 import redis
 import redis.asyncio
 from redis.asyncio.cluster import ClusterNode as AsyncClusterNode
+from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
 
 from lockstep.errors import BadConnection
@@ -79,15 +80,17 @@ def _option(part: str) -> tuple[str, Any]:
 
 def connect(where: Where) -> Client:
     """A client; it connects when it is used. Raises BadConnection where the options are none of redis-py's."""
-    return _connected(where, redis, ClusterNode, redis.sentinel.Sentinel)
+    return _connected(where, redis, ClusterNode, redis.sentinel.Sentinel, redis.retry.Retry)
 
 
 def connect_async(where: Where) -> AsyncClient:
     """The same for asyncio."""
-    return _connected(where, redis.asyncio, AsyncClusterNode, redis.asyncio.sentinel.Sentinel)
+    return _connected(
+        where, redis.asyncio, AsyncClusterNode, redis.asyncio.sentinel.Sentinel, redis.asyncio.retry.Retry
+    )
 
 
-def _connected(where: Where, library: Any, node: Any, sentinel: Any) -> Any:
+def _connected(where: Where, library: Any, node: Any, sentinel: Any, retry: Any) -> Any:
     clustered = where.redis_type is RedisType.CLUSTER
     if "://" in where.connection_string:
         if where.redis_type is RedisType.SENTINEL:
@@ -101,7 +104,9 @@ def _connected(where: Where, library: Any, node: Any, sentinel: Any) -> Any:
     if where.redis_type is RedisType.SENTINEL:
         named = options.pop("sentinel_kwargs", {})
         timeouts = {name: value for name, value in options.items() if name.startswith("socket_")}
-        watch = _made(sentinel, nodes, sentinel_kwargs={**timeouts, **named, **where.sentinel_kwargs}, **options)
+        # A Sentinel that is down is passed over at once: the next one is asked. redis-py would first try it for 10 s.
+        watching = {"retry": retry(NoBackoff(), 0), **timeouts, **named, **where.sentinel_kwargs}
+        watch = _made(sentinel, nodes, sentinel_kwargs=watching, **options)
         return watch.master_for(where.sentinel_master)
     host, port = nodes[0]
     return _made(library.Redis, host=host, port=port, **options)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
+from feast.feature_view import DUMMY_ENTITY_ID
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 
 from lockstep.errors import BadColumn
@@ -61,13 +62,11 @@ class StoredView:
         """The same view; where it declares no join keys, as Feast's precomputed vectors do, with those that the keys
         have.
         """
-        if self.record.join_keys or not entity_keys:
+        first = entity_keys[0] if entity_keys and not self.record.join_keys else EntityKey()
+        pairs = zip(first.join_keys, first.entity_values, strict=True)
+        found = tuple(Field(name, key_value(value, name)[0]) for name, value in pairs if name != DUMMY_ENTITY_ID)
+        if not found:
             return self
-        names = entity_keys[0].join_keys
-        found = tuple(
-            Field(name, key_value(value, name)[0])
-            for name, value in zip(names, entity_keys[0].entity_values, strict=True)
-        )
         record = self.record
         return StoredView(
             ViewRecord(
@@ -110,7 +109,11 @@ def stored_view(project: str, name: str, view: Any) -> StoredView:
 
 def _join_keys(view: Any) -> tuple[Field, ...]:
     columns = getattr(view, "entity_columns", None) or []
-    return tuple(Field(column.name, key_dtype_of(column.dtype.to_value_type())) for column in columns)
+    return tuple(
+        Field(column.name, key_dtype_of(column.dtype.to_value_type()))
+        for column in columns
+        if column.name != DUMMY_ENTITY_ID  # Feast's stand-in for no entity, which some of its paths leave out
+    )
 
 
 def _definition(view: Any, source: Any) -> str:

@@ -28,7 +28,7 @@ def store(tmp_path: Path) -> ModelStore:
 
 @pytest.fixture
 def settings(store: ModelStore) -> Settings:
-    return Settings(port=0, models_url=store.url, default_deadline_ms=400, drain_s=2)
+    return Settings(port=0, models_url=store.url, default_deadline_ms=5_000)
 
 
 @pytest.fixture

@@ -48,8 +48,10 @@ class ScorerServicer(object):
         """Scores every row of the request, in order.
 
         Errors: INVALID_ARGUMENT (a column is unknown, missing, of the wrong type or length; no rows, too many rows; the
-        message names the column and the row), NOT_FOUND (no such model, version or alias), DEADLINE_EXCEEDED,
-        UNAVAILABLE (no model is loaded yet).
+        message names the column and the row), NOT_FOUND (no such model, version or alias), UNAVAILABLE (no model is
+        loaded yet, or the server is stopping), RESOURCE_EXHAUSTED (the message is too large), DEADLINE_EXCEEDED (the model
+        itself took too long). A store that is slow or fails, and a model that fails, are no errors: the answer comes within
+        the deadline and says on which rung it stands.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

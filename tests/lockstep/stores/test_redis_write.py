@@ -37,7 +37,9 @@ def empty(client: redis.Redis) -> None:
     client.flushall()
 
 
-def batch(rows: list[tuple[int, int, int | None, int]], schema: Schema = DATED) -> tuple[pa.BinaryArray, pa.BinaryArray]:
+def batch(
+    rows: list[tuple[int, int, int | None, int]], schema: Schema = DATED
+) -> tuple[pa.BinaryArray, pa.BinaryArray]:
     """Keys and packed rows of (ip, event, created, n)."""
     ips, events, created, numbers = zip(*rows, strict=True) if rows else ((), (), (), ())
     table = pa.table(
@@ -58,13 +60,17 @@ def writer(client: Any, **settings_: Any) -> RowWriter:
 def stored(client: redis.Redis, ip: int) -> tuple[int, int, int] | None:
     """(event, created, n) of a key."""
     found = unpack([client.get(SPACE.encode_one({"ip": ip}))], {s.fingerprint: s for s in (PLAIN, DATED)}, PLAIN)
-    return (int(found.event_us[0]), int(found.created_us[0]), int(found.values("n")[0])) if found.status[0] == 0 else None
+    return (
+        (int(found.event_us[0]), int(found.created_us[0]), int(found.values("n")[0])) if found.status[0] == 0 else None
+    )
 
 
 TIMES = st.sampled_from([0, 1, 2, 2**32 - 1, 2**32, 2**53, 2**53 + 1, -1, -(2**62)])
 
 
-@given(st.lists(st.tuples(st.integers(0, 2), TIMES, st.none() | TIMES, st.integers(0, 9)), max_size=12), st.integers(1, 12))
+@given(
+    st.lists(st.tuples(st.integers(0, 2), TIMES, st.none() | TIMES, st.integers(0, 9)), max_size=12), st.integers(1, 12)
+)
 @settings(max_examples=60, deadline=None)
 def test_the_greatest_event_and_created_stays_in_any_order(
     client: redis.Redis, rows: list[tuple[int, int, int | None, int]], size: int
@@ -101,7 +107,9 @@ def test_batches_of_any_size_arrive_whole(client: redis.Redis, count: int) -> No
 def test_every_row_is_counted_once(client: redis.Redis) -> None:
     write = writer(client)
     write.write(*batch([(1, 5, None, 1), (2, 5, None, 1)], PLAIN))
-    keys, rows = batch([(1, 4, None, 1), (2, 5, None, 1), (3, 5, None, 1), (4, NOW + 1, None, 1), (5, 1, None, 1)], PLAIN)
+    keys, rows = batch(
+        [(1, 4, None, 1), (2, 5, None, 1), (3, 5, None, 1), (4, NOW + 1, None, 1), (5, 1, None, 1)], PLAIN
+    )
     keys = pa.array([*keys.to_pylist()[:4], None], pa.binary())
     assert write.write(keys, rows) == WriteCounts(written=1, same=1, older=1, future=1, keyless=1)
     assert write.finish() == WriteCounts(written=3, same=1, older=1, future=1, keyless=1)
@@ -142,7 +150,9 @@ def test_a_row_expires_as_long_after_its_write_as_asked(client: redis.Redis) -> 
 
 def test_two_writers_at_once_leave_the_newest_of_both(client: redis.Redis) -> None:
     rows = [[(ip, 10 * time + which, None, which) for time in range(20) for ip in range(300)] for which in (0, 1)]
-    threads = [threading.Thread(target=lambda found=found: writer(client).write(*batch(found, PLAIN))) for found in rows]
+    threads = [
+        threading.Thread(target=lambda found=found: writer(client).write(*batch(found, PLAIN))) for found in rows
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

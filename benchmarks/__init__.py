@@ -1,0 +1,1 @@
+"""One module per claim, each against a peer in the same run."""
