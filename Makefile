@@ -1,0 +1,48 @@
+# `make demo` on a fresh machine with Python 3.11 does everything; the other targets are for those who change the code.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+DONE := $(VENV)/.installed
+EVENTS ?=
+PROTO := protos/lockstep/v1/scorer.proto
+
+.PHONY: install demo test lint type bench protos lock clean help
+
+help: ## say what each target does
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+install: $(DONE) ## install what the project needs into .venv, from the hashed lock file
+$(DONE): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lockstep needs Python 3.11 or newer; name one with make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $(DONE)
+
+demo: install ## run the whole loop; EVENTS=FILE takes real clicks
+	$(BIN)/lockstep demo $(if $(EVENTS),--events $(EVENTS)) --json
+
+test: install ## run the tests
+	$(BIN)/pytest -n 2 --dist loadscope
+
+lint: install ## ruff, the import contracts, and whether the generated files are fresh
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m protos.check
+
+type: install ## mypy, strict
+	$(BIN)/mypy
+
+bench: install ## measure everything and write the table of benchmarks/README.md
+	$(BIN)/python -m benchmarks
+
+protos: install ## make the generated files under protos/ again
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
+
+lock: ## resolve the newest versions that pyproject.toml allows into requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --output-file requirements.lock
+
+clean: ## remove what was installed and made, the data of the demo included
+	rm -rf $(VENV) data .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
