@@ -1,7 +1,7 @@
 """The on-demand view: what is computed from the request and its time, in Feast and in the scorer by the same functions.
 
-Each feature is a pure function in functions/, in a file of its name. Feast runs the text of the wrapper below with pandas
-and numpy alone in scope, so it imports what it needs inside its body, and casts to the declared types.
+Each feature is a pure function in functions/, in a file of its name. Feast runs the text of the wrapper below with
+pandas and numpy alone in scope, so it imports what it needs inside its body, and casts to the declared types.
 """
 
 import pandas as pd
@@ -39,9 +39,10 @@ def click_context(inputs: pd.DataFrame) -> pd.DataFrame:
     from feature_repo.functions.seconds_since_last_by_ip_app import seconds_since_last_by_ip_app
 
     t = micros(inputs["event_timestamp"])
+    last, last_on_app = micros(inputs["last_click_time_by_ip"]), micros(inputs["last_click_time_by_ip_app"])
     out = pd.DataFrame(index=inputs.index)
     out["hour_of_day"] = hour_of_day(t).astype("float32")
     out["device_os"] = device_os(ids(inputs["device"]), ids(inputs["os"])).astype("int64")
-    out["seconds_since_last_by_ip"] = seconds_since_last_by_ip(t, micros(inputs["last_click_time_by_ip"])).astype("float32")
-    out["seconds_since_last_by_ip_app"] = seconds_since_last_by_ip_app(t, micros(inputs["last_click_time_by_ip_app"])).astype("float32")
+    out["seconds_since_last_by_ip"] = seconds_since_last_by_ip(t, last).astype("float32")
+    out["seconds_since_last_by_ip_app"] = seconds_since_last_by_ip_app(t, last_on_app).astype("float32")
     return out

@@ -9,7 +9,8 @@ from pathlib import Path
 from feast import FileSource
 from feast.data_format import ParquetFormat
 
-TABLES = Path(os.environ.get("LOCKSTEP_HOME") or Path(__file__).resolve().parent.parent / "data").absolute() / "features"
+HOME = Path(os.environ.get("LOCKSTEP_HOME") or Path(__file__).resolve().parent.parent / "data").absolute()
+TABLES = HOME / "features"
 
 
 def table(name: str) -> FileSource:

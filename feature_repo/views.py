@@ -21,7 +21,7 @@ ip_activity = FeatureView(
         Field(name="clicks_6h_by_ip", dtype=Int64, description="clicks of the last 6 hours"),
         Field(name="clicks_24h_by_ip", dtype=Int64, description="clicks of the last 24 hours"),
         Field(name="distinct_apps_24h_by_ip", dtype=Int64, description="different apps clicked in the last 24 hours"),
-        Field(name="last_click_time_by_ip", dtype=UnixTimestamp, description="the last click within 24 hours, else NULL"),
+        Field(name="last_click_time_by_ip", dtype=UnixTimestamp, description="last click within 24 h, else NULL"),
         Field(name="recent_apps_by_ip", dtype=String, description="apps of the last ten clicks as tokens, newest last"),
     ],
     source=ip_table,
@@ -34,7 +34,7 @@ ip_app_activity = FeatureView(
     schema=[
         Field(name="clicks_1h_by_ip_app", dtype=Int64, description="clicks of the last hour"),
         Field(name="clicks_24h_by_ip_app", dtype=Int64, description="clicks of the last 24 hours"),
-        Field(name="last_click_time_by_ip_app", dtype=UnixTimestamp, description="the last click within 24 hours, else NULL"),
+        Field(name="last_click_time_by_ip_app", dtype=UnixTimestamp, description="last click within 24 h, else NULL"),
     ],
     source=ip_app_table,
 )

@@ -160,7 +160,7 @@ def _golden(bundle: Bundle) -> tuple[dict[str, Array], NDArray[np.float64]]:
     """The resolved columns and the expected scores of golden.parquet. Raises BundleRefused where it lacks any."""
     try:
         # Not read_table, nor to_numpy below: they import pandas, which a scorer needs for nothing else.
-        table = pq.ParquetFile(io.BytesIO(bundle.files[GOLDEN])).read()
+        table = pq.ParquetFile(_arrow_copy(bundle.files[GOLDEN])).read()
     except pa.ArrowException as error:
         raise BundleRefused(f"{GOLDEN} cannot be read: {error}. Publish the model again.") from error
     wanted = [column.name for column in bundle.plan.resolved]
@@ -174,6 +174,17 @@ def _golden(bundle: Bundle) -> tuple[dict[str, Array], NDArray[np.float64]]:
         column.name: np.array(table[column.name].to_pylist(), column.dtype.numpy) for column in bundle.plan.resolved
     }
     return resolved, np.array(table[SCORE].to_pylist(), np.float64)
+
+
+def _arrow_copy(content: bytes) -> pa.BufferReader:
+    """The bytes in Arrow's own memory, to be read.
+
+    Arrow's threads let go of what they read a moment after the reading is done. Where that is a Python object they need
+    the interpreter for it, and a process that ends in that moment aborts (apache/arrow#34314, #33975).
+    """
+    sink = pa.BufferOutputStream()
+    sink.write(content)
+    return pa.BufferReader(sink.getvalue())
 
 
 def parts_at(scores: NDArray[np.float64], expected: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -7,14 +7,17 @@ probability 2⁻³². Zeros at the end add nothing, so strings of different leng
 would do as well, but costs a Python call a string: 28 µs for 100 rows, where this takes 6.
 """
 
+import struct
 from functools import lru_cache
+from itertools import islice
+from operator import mul
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lockstep.ragged import Ints, offsets
 
-__all__ = ["Words", "of_matrix", "of_runs"]
+__all__ = ["Words", "of_matrix", "of_one", "of_runs"]
 
 Words = NDArray[np.uint32]
 
@@ -59,3 +62,16 @@ def of_runs(words: Words, counts: Ints, lengths: Ints) -> Words:
     within = np.arange(_FIRST, first[-1] + _FIRST) - np.repeat(first[:-1], counts)
     products = words * _keys(int(counts.max())).take(within)
     return _upper_half(np.add.reduceat(products, first[:-1]), lengths)
+
+
+@lru_cache
+def _plain_keys() -> list[int]:
+    return [int(key) for key in _keys(1024)]
+
+
+def of_one(text: bytes) -> int:
+    """The checksum of one string of at most 4 KiB."""
+    words = struct.unpack(f"<{-(-len(text) // 4)}I", text.ljust(-(-len(text) // 4) * 4, b"\0"))
+    keys = _plain_keys()
+    total = keys[_START] + len(text) * keys[_LENGTH] + sum(map(mul, words, islice(keys, _FIRST, None)))
+    return int(total % 2**64 >> 32)

@@ -8,6 +8,7 @@
     nulls      bytes    one bit a field, set where it is NULL
     scalars             int64, float64, timestamp, int32, float32, bool; of each type the fields in the schema's order
     ends       uint32   for each field with a payload, where its payload ends, counted from the end of this part
+    filler              zeros up to a multiple of 4 bytes
     payloads            strings, bytes and lists (lockstep.payload)
 
 All numbers are little-endian. Nothing here knows Redis or Feast.

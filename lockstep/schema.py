@@ -136,7 +136,9 @@ class Layout:
         created = [("created", "<i8")] if self.created else []
         blocks = [(block.dtype.value, block.dtype.numpy, (len(block.fields),)) for block in self.blocks]
         ends = [("ends", "<u4", (len(self.variable),))] if self.variable else []
-        return np.dtype([*head, *created, ("nulls", "u1", (self.nulls,)), *blocks, *ends])
+        parts = [*head, *created, ("nulls", "u1", (self.nulls,)), *blocks, *ends]
+        filler = -np.dtype(parts).itemsize % 4  # whole words: rows side by side are then summed without a copy
+        return np.dtype([*parts, ("filler", "u1", (filler,))] if filler else parts)
 
 
 @dataclass(frozen=True)

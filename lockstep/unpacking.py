@@ -44,7 +44,8 @@ class Unpacked:
     field_status: NDArray[np.uint8]
     """For each field and row PRESENT, NULL, NOT_FOUND (also where the row is of a schema without this field) or
     UNREADABLE (also where that schema has it with a type that does not widen to this one). Shape (fields, n)."""
-    _scalars: Mapping[DType, NDArray[Any]]
+    scalars: Mapping[DType, NDArray[Any]]
+    """The values of all fields of one fixed-width type, a bool as 0 and 1. Shape (fields of the type, n)."""
     _arrays: Mapping[int, pa.Array]
 
     def values(self, name: str) -> NDArray[Any]:
@@ -54,7 +55,7 @@ class Unpacked:
         position = self._position(name)
         dtype = self.fields[position].dtype
         place = sum(field.dtype is dtype for field in self.fields[:position])
-        found: NDArray[Any] = self._scalars[dtype][place]
+        found: NDArray[Any] = self.scalars[dtype][place]
         return found
 
     def arrow(self, name: str) -> pa.Array:
@@ -95,7 +96,8 @@ def _present(rows: Sequence[bytes | None]) -> tuple[Sequence[int], Sequence[byte
     """The rows that are there, and their positions."""
     if None not in rows:
         return range(len(rows)), rows  # type: ignore[return-value] # no None among them
-    return [i for i, row in enumerate(rows) if row is not None], [row for row in rows if row is not None]
+    places = [i for i, row in enumerate(rows) if row is not None]
+    return places, [rows[i] for i in places]  # type: ignore[misc] # nor here
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,11 @@ class _Stack:
         words = np.ndarray((len(self.places), self.width // 4), "<u4", buffer=self.data)
         sums = checksum.of_matrix(words[:, 1:], self.lengths - _SUMMED_FROM)
         intact: Flags = sums == words[:, 0]
-        return intact & (self.lengths >= _ANY.itemsize)
+        return intact if self._all_have_heads else intact & (self.lengths >= _ANY.itemsize)
+
+    @property
+    def _all_have_heads(self) -> bool:
+        return isinstance(self.lengths, int) and self.lengths >= _ANY.itemsize
 
 
 def _stacks(rows: Sequence[bytes], places: Sequence[int]) -> Iterator[_Stack]:
@@ -151,15 +157,14 @@ def _kinds(stack: _Stack, schemas: Mapping[int, Schema]) -> Iterator[tuple[Schem
     """The intact rows of each known schema and their positions in the stack, None for all of them."""
     rest = stack.intact()
     fingerprints = stack.view(_ANY)["fingerprint"]
-    while rest.any():
-        fingerprint = int(fingerprints[rest.argmax()])
-        alike = rest & (fingerprints == fingerprint)
-        every = bool(alike.all())
+    first = int(fingerprints[0])
+    if (rest & (fingerprints == first)).all():
+        if first in schemas:
+            yield schemas[first], None
+        return
+    for fingerprint in np.unique(fingerprints[rest]).tolist():
         if fingerprint in schemas:
-            yield schemas[fingerprint], None if every else np.flatnonzero(alike)
-        if every:
-            return
-        rest = rest & ~alike
+            yield schemas[fingerprint], np.flatnonzero(rest & (fingerprints == fingerprint))
 
 
 _WIDENS: Final = {(DType.INT32, DType.INT64), (DType.FLOAT32, DType.FLOAT64)}

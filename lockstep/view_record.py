@@ -53,6 +53,11 @@ class ViewRecord:
     """Hash of what the view means: its schema and the SQL or functions that build its table."""
 
     @cached_property
+    def key(self) -> bytes:
+        """The Redis key of the hash that holds this record."""
+        return record_key(self.project, self.view)
+
+    @cached_property
     def key_space(self) -> KeySpace:
         """The keys of its rows."""
         return KeySpace(self.project, self.view, self.join_keys)

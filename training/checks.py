@@ -48,10 +48,10 @@ def _check_step(fitted: FittedStep, served: NDArray[np.float32], wanted: NDArray
         )
     parts = ~np.isclose(served, wanted, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
     if parts.any():
-        row, column = np.argwhere(parts)[0]
+        at = tuple(np.argwhere(parts)[0].tolist())
         raise BundleRefused(
-            f"step {name!r} ({type(fitted.transformer).__name__}): {parts.any(axis=1).sum()} of {len(parts)} rows part, "
-            f"first row {row}, output {column}: {served[row, column]!r} by the graph, {wanted[row, column]!r} by scikit-learn. "
+            f"step {name!r} ({type(fitted.transformer).__name__}): {parts.any(axis=1).sum()} of {len(parts)} rows "
+            f"part, first row {at[0]}, output {at[1]}: {served[at]!r} by the graph, {wanted[at]!r} by scikit-learn. "
             "Replace the transformer by one that ONNX expresses exactly."
         )
 
@@ -66,8 +66,8 @@ def check_scores(fitted: Fitted, columns: Mapping[str, Array]) -> None:
     if rows.size:
         first = rows[0]
         raise BundleRefused(
-            f"estimator {type(fitted.estimator).__name__}: {rows.size} of {len(wanted)} scores part, first row {first}: "
-            f"{served[first]!r} by the graph, {wanted[first]!r} by scikit-learn."
+            f"estimator {type(fitted.estimator).__name__}: {rows.size} of {len(wanted)} scores part, "
+            f"first row {first}: {served[first]!r} by the graph, {wanted[first]!r} by scikit-learn."
         )
 
 

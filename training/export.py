@@ -21,15 +21,26 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
 from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.impute import SimpleImputer
 
 import training.transformers  # registers the converters
-from lockstep.errors import PlanRefused
-from lockstep.graph import Link
+from lockstep.errors import BundleRefused, PlanRefused
+from lockstep.graph import Graph, Link
 from lockstep.plan import DType
 from training.onnx_rewrite import rewrite
 from training.spec import Step
 
-__all__ = ["FEATURES", "FittedStep", "estimator_graph", "joined", "snap_thresholds", "step_input", "transform_graph"]
+__all__ = [
+    "FEATURES",
+    "FittedStep",
+    "estimator_graph",
+    "joined",
+    "snap_fills",
+    "snap_thresholds",
+    "step_alone",
+    "step_input",
+    "transform_graph",
+]
 
 assert training.transformers
 
@@ -57,7 +68,10 @@ class FittedStep:
 
     @cached_property
     def graph(self) -> onnx.GraphProto:
-        """The step alone, its input named <step>/x, every other name under <step>/. Raises PlanRefused naming the step."""
+        """The step alone, its input named <step>/x, every other name under <step>/.
+
+        Raises PlanRefused naming the step.
+        """
         return _step_graph(self)
 
 
@@ -78,8 +92,15 @@ def common_dtype(step: Step, dtypes: Sequence[DType]) -> DType:
 def step_input(
     step: Step, dtypes: Sequence[DType], columns: Mapping[str, NDArray[Any]], transformer: Any
 ) -> NDArray[Any]:
-    """What scikit-learn gets: shape (rows, columns), or (rows,) of texts for a vectorizer."""
+    """What scikit-learn gets: shape (rows, columns), or (rows,) of texts for a vectorizer.
+
+    Raises PlanRefused where texts and numbers are mixed, and for a vectorizer of several columns.
+    """
     if common_dtype(step, dtypes) is DType.STRING and hasattr(_first(transformer), "build_analyzer"):
+        if len(step.columns) > 1:
+            raise PlanRefused(
+                f"step {step.name!r} gives a vectorizer {len(step.columns)} columns; make a step for each."
+            )
         return columns[step.columns[0]]
     table = np.column_stack([columns[name] for name in step.columns])
     return table.astype(common_dtype(step, dtypes).numpy, copy=False)
@@ -109,6 +130,13 @@ def transform_graph(steps: Sequence[FittedStep]) -> onnx.ModelProto:
     return helper.make_model(made, opset_imports=OPSETS, ir_version=9)
 
 
+def step_alone(fitted: FittedStep) -> Graph:
+    """The graph of one step, ready to run. Raises PlanRefused naming the step where ONNX Runtime cannot load it."""
+    model = transform_graph([fitted]).SerializeToString()
+    with _refusing(f"step {fitted.step.name!r}"):
+        return Graph(model)
+
+
 def _gather(fitted: FittedStep) -> list[onnx.NodeProto]:
     """The step's columns side by side, in the type in which it computes."""
     step, wanted = fitted.step, common_dtype(fitted.step, fitted.dtypes)
@@ -130,20 +158,45 @@ def _step_graph(fitted: FittedStep) -> onnx.GraphProto:
     step = fitted.step
     tensor = _TENSOR[common_dtype(step, fitted.dtypes)]([None, len(step.columns)])
     with _refusing(f"step {step.name!r}"):
-        model = to_onnx(fitted.transformer, initial_types=[("x", tensor)], target_opset=TARGET)
-    return compose.add_prefix(rewrite(model), f"{step.name}/").graph
+        model = rewrite(to_onnx(fitted.transformer, initial_types=[("x", tensor)], target_opset=TARGET))
+    return compose.add_prefix(model, f"{step.name}/").graph
+
+
+_INEXPRESSIBLE = (
+    MissingConverter,
+    MissingShapeCalculator,
+    NotImplementedError,
+    NameError,
+    RuntimeError,
+    BundleRefused,
+    PlanRefused,
+)
+"""What the converter, the rewriting and ONNX Runtime raise for what they cannot do."""
 
 
 @contextmanager
 def _refusing(what: str) -> Iterator[None]:
-    """Turn what the converter raises into PlanRefused naming `what`."""
+    """Turn what the converter and ONNX Runtime raise into PlanRefused naming `what`."""
     try:
         with warnings.catch_warnings():
             # skl2onnx 1.20 writes False where protobuf wants 0; protobuf 6 takes it with a warning.
             warnings.filterwarnings("ignore", "Field onnx.AttributeProto.ints", DeprecationWarning)
             yield
-    except (MissingConverter, MissingShapeCalculator, NotImplementedError, NameError, RuntimeError) as error:
+    except _INEXPRESSIBLE as error:
         raise PlanRefused(f"{what} cannot be expressed in ONNX: {error}") from error
+
+
+def snap_fills(transformer: Any) -> Any:
+    """Round what imputers fill in to float32, in place, through pipelines; returns the transformer.
+
+    The converter writes fills as float32. Behind a scaler the rounding would show: a mean that is filled in and then
+    subtracted is zero in scikit-learn and something else in the graph.
+    """
+    for _, part in getattr(transformer, "steps", []):
+        snap_fills(part)
+    if isinstance(transformer, SimpleImputer) and transformer.statistics_.dtype.kind == "f":
+        transformer.statistics_ = transformer.statistics_.astype(np.float32).astype(np.float64)
+    return transformer
 
 
 def snap_thresholds(estimator: Any) -> Any:
@@ -181,7 +234,10 @@ def estimator_graph(estimator: Any, width: int) -> tuple[onnx.ModelProto, Link]:
 
 
 def _without_constant(estimator: Any) -> tuple[Any, float]:
-    """A copy whose decision function lacks its constant, and the constant: float32 keeps more digits of what is left."""
+    """A copy whose decision function lacks its constant, and the constant.
+
+    Without it the graph's float32 keeps more digits of what is left.
+    """
     bare = copy.deepcopy(estimator)
     if isinstance(bare, HistGradientBoostingClassifier):
         constant = float(np.ravel(bare._baseline_prediction)[0])

@@ -1,4 +1,4 @@
-"""Fit a spec through the serving graph: transformations first, exported; then the estimator, on what that graph computes.
+"""Fit a spec through the serving graph: transformations first, exported; then the estimator, on what it computes.
 
 What the model was trained on is then what it scores on, by construction.
 """
@@ -11,10 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.utils import get_tags
 
+from lockstep.errors import PlanRefused
 from lockstep.graph import Graph, Link
 from lockstep.plan import Array, DType
-from training.export import FittedStep, estimator_graph, joined, snap_thresholds, step_input, transform_graph
+from training.export import (
+    FittedStep,
+    estimator_graph,
+    joined,
+    snap_fills,
+    snap_thresholds,
+    step_alone,
+    step_input,
+    transform_graph,
+)
 from training.spec import Step
 
 __all__ = ["Fitted", "Recipe", "fit"]
@@ -69,27 +81,39 @@ def fit(recipe: Recipe, columns: Mapping[str, Array], y: NDArray[np.int8]) -> Fi
     Raises PlanRefused where something cannot be expressed in the graph, naming it.
     """
     steps = tuple(_fit_step(recipe, step, columns, y) for step in recipe.steps)
+    widths = dict(_widths(steps, columns))  # before they are joined: a step that cannot run is named
     proto = transform_graph(steps)
     transformations = Graph(proto.SerializeToString())
     features = _training_features(recipe, steps, transformations, columns, y)
     estimator = snap_thresholds(clone(recipe.estimator).fit(features, y))
     model, link = estimator_graph(estimator, features.shape[1])
     graph = Graph(joined(proto, model))
-    return Fitted(recipe, steps, transformations, estimator, graph, link, dict(_widths(steps, columns)))
+    return Fitted(recipe, steps, transformations, estimator, graph, link, widths)
 
 
 def _fit_step(recipe: Recipe, step: Step, columns: Mapping[str, Array], y: NDArray[np.int8]) -> FittedStep:
     transformer = clone(step.make())
+    _check_label(step, transformer)
     dtypes = tuple(recipe.dtypes[name] for name in step.columns)
     table = step_input(step, dtypes, columns, transformer)
-    return FittedStep(step, transformer.fit(table, y if step.sees_label else None), dtypes)
+    return FittedStep(step, snap_fills(transformer.fit(table, y if step.sees_label else None)), dtypes)
+
+
+def _check_label(step: Step, transformer: Any) -> None:
+    """Raise PlanRefused where a transformer needs the label and the step does not say so."""
+    parts = [part for _, part in transformer.steps] if isinstance(transformer, Pipeline) else [transformer]
+    if not step.sees_label and any(get_tags(part).target_tags.required for part in parts if hasattr(part, "fit")):
+        raise PlanRefused(
+            f"step {step.name!r} is fitted on the label: give it sees_label=True, and its training rows get "
+            "out-of-fold values."
+        )
 
 
 def _widths(steps: Sequence[FittedStep], columns: Mapping[str, Array]) -> Iterator[tuple[str, int]]:
     """Names and widths of the steps' outputs, from one row."""
     row = {name: values[:1] for name, values in columns.items()}
     for fitted in steps:
-        yield fitted.step.name, Graph(transform_graph([fitted]).SerializeToString()).run(row).shape[1]
+        yield fitted.step.name, step_alone(fitted).run(row).shape[1]
 
 
 def _training_features(
@@ -114,7 +138,7 @@ def _training_features(
 
 
 def _alone(fitted: FittedStep, columns: Mapping[str, Array]) -> NDArray[np.float32]:
-    return Graph(transform_graph([fitted]).SerializeToString()).run(columns)
+    return step_alone(fitted).run(columns)
 
 
 def _out_of_fold(

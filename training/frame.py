@@ -20,11 +20,12 @@ from lockstep.stores.point_in_time import AsServed, ViewTable, connect, join
 from training.plans import EVENT_TIMESTAMP
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
     from feast import FeatureStore
 
 __all__ = ["Frame", "as_column", "assemble", "fetch", "fetch_as_served", "given_columns", "micros"]
 
-_ROW = "__row"
+_ROW = "row_of_the_spine"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def _take(columns: Mapping[str, Array], rows: NDArray[Any]) -> dict[str, Array]:
 
 def micros(times: pa.ChunkedArray) -> NDArray[np.int64]:
     """A timestamp column without NULL as int64 µs."""
-    return pc.cast(times, pa.timestamp("us", tz=times.type.tz)).cast(pa.int64()).to_numpy()
+    us: NDArray[np.int64] = pc.cast(times, pa.timestamp("us", tz=times.type.tz)).cast(pa.int64()).to_numpy()
+    return us
 
 
 def given_columns(plan: Plan, spine: pa.Table) -> dict[str, Array]:
@@ -121,22 +123,25 @@ def fetch_as_served(store: "FeatureStore", plan: Plan, spine: pa.Table, runs_us:
     connection.register(
         "spine", spine.select([EVENT_TIMESTAMP, *(name for name in plan.given if name in spine.column_names)])
     )
-    tables = [_view_table(store, plan, view) for view in plan.views]
+    tables = [_view_table(connection, store, plan, view) for view in plan.views]
     joined = join(
         connection, "spine", EVENT_TIMESTAMP, tables, as_served=AsServed(runs_us), timestamps=True, apply_ttl=False
     ).to_arrow_table()
     return {view.name: _served_rows(plan, view.name, joined) for view in plan.views}
 
 
-def _view_table(store: "FeatureStore", plan: Plan, view: View) -> ViewTable:
-    source = store.get_feature_view(view.name).batch_source
-    fields = {field.field: f"{view.name}__{field.field}" for _, field in plan.stored(view.name)}
+def _view_table(connection: "DuckDBPyConnection", store: "FeatureStore", plan: Plan, view: View) -> ViewTable:
+    """Raises TablesRefused where the view's table is not one of files."""
+    from lockstep.stores.sources import column, file_source, relation_of  # imports Feast
+
+    source = file_source(store.get_feature_view(view.name).batch_source, f"view {view.name!r}")
     return ViewTable(
         name=view.name,
-        relation=f"read_parquet('{source.path}/*/*.parquet', hive_partitioning = false)",
-        keys={key.key: key.column for key in view.join_keys},
-        fields=fields,
+        relation=relation_of(connection, source, store.config.repo_path),
+        keys={column(source, key.key): key.column for key in view.join_keys},
+        fields={column(source, one.field): f"{view.name}__{one.field}" for _, one in plan.stored(view.name)},
         timestamp=source.timestamp_field,
+        created=source.created_timestamp_column or None,
         ttl_us=view.ttl_us,
     )
 

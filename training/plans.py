@@ -97,7 +97,10 @@ def _function(name: str) -> Function:
 def _needed(
     spec: Spec, views: "Sequence[FeatureView]", computed: Iterable[str], functions: Mapping[str, Function]
 ) -> set[str]:
-    """The inputs and, through the functions, all they are computed from. Raises PlanRefused for a name that nothing provides."""
+    """The inputs and, through the functions, all they are computed from.
+
+    Raises PlanRefused for a name that nothing provides.
+    """
     known = {name for view in views for name in _features(view)} | set(computed) | set(spec.request) | {EVENT_TIMESTAMP}
     needed: set[str] = set()
     waiting = list(input_names(spec))
@@ -134,9 +137,10 @@ def _stored_column(view: "FeatureView", name: str, spec: Spec) -> Column:
     feast_type = _features(view)[name]
     if feast_type not in _STORED:
         raise PlanRefused(
-            f"feature {name!r} of view {view.name!r} is a {feast_type}, which no model input can be; choose one of {', '.join(_STORED)}."
+            f"feature {name!r} of view {view.name!r} is a {feast_type}, which no model input can be; "
+            f"choose one of {', '.join(_STORED)}."
         )
-    return Column(name, _STORED[feast_type], Stored(view.projection.name_to_use(), name), spec.defaults.get(name))
+    return Column(name, _STORED[feast_type], Stored(_name(view), name), spec.defaults.get(name))
 
 
 def _computed_columns(
@@ -159,11 +163,18 @@ def _computed_columns(
 def _view(view: "FeatureView") -> View:
     ttl = view.ttl
     ttl_us = round(ttl.total_seconds() * 1e6) if ttl else None
-    return View(view.projection.name_to_use(), tuple(_join_keys(view)), ttl_us, _definition(view))
+    return View(_name(view), tuple(_join_keys(view)), ttl_us, _definition(view))
+
+
+def _name(view: "FeatureView") -> str:
+    """Its name in the service: the alias where it has one."""
+    name: str = view.projection.name_to_use()  # type: ignore[no-untyped-call]
+    return name
 
 
 def _definition(view: "FeatureView") -> str:
-    """Hash of what the view means: names and types, and the SQL that builds its table where the table is one of ours."""
+    """Hash of what the view means: names and types, and the SQL that builds its table; the source's name for others."""
     schema = sorted((field.name, str(field.dtype)) for field in view.schema)
-    table = view.name if view.name in TABLES else ""
-    return digest(json.dumps([schema, definition(table) if table else view.batch_source.name]))
+    if view.name in TABLES:
+        return digest(json.dumps([schema, definition(view.name)]))
+    return digest(json.dumps([schema, view.batch_source.name if view.batch_source else None]))

@@ -8,6 +8,7 @@ side says that it must have answered, features as served, functions and TTL at t
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,7 +30,18 @@ from training.plans import EVENT_TIMESTAMP
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-__all__ = ["Answers", "Ask", "Comparison", "Side", "combinations", "prove", "replay"]
+__all__ = [
+    "Answers",
+    "Ask",
+    "Comparison",
+    "Read",
+    "Side",
+    "auc",
+    "combinations",
+    "first_differences",
+    "prove",
+    "replay",
+]
 
 ROWS_PER_CALL = 100
 
@@ -173,7 +185,7 @@ def _steps(t: NDArray[np.int64], runs_us: Sequence[int]) -> Iterator[tuple[int, 
     """First and last row (exclusive) of each run."""
     starts = [*np.searchsorted(t, np.asarray(runs_us), side="left").tolist(), len(t)]
     assert starts[0] == 0, "a row lies before the first run"
-    yield from zip(starts[:-1], starts[1:], strict=True)
+    yield from pairwise(starts)
 
 
 def _ask_all(plan: Plan, rows: pa.Table, ask: Ask, what: str) -> Answers:

@@ -17,8 +17,11 @@ __all__ = ["Label", "Spec", "Split", "Step", "load_spec"]
 
 @dataclass(frozen=True)
 class Label:
-    """What is predicted. A row is positive once `time` has come; before that nobody knows, and it counts as negative
-    only when it is older than `maturity_us`."""
+    """What is predicted.
+
+    A row is positive once `time` has come; before that nobody knows, and it counts as negative only when it is older
+    than `maturity_us`.
+    """
 
     time: str
     """Column of the spine with the moment at which the row became positive; NULL while it has not."""
@@ -48,14 +51,14 @@ class Step:
 
 @dataclass(frozen=True)
 class Spec:
-    """A model to train."""
+    """A model to train. Raises BadRequest when built from steps that share a name, or from names of no step."""
 
     name: str
     """Name of the model; its bundles lie under models/<name>/."""
     service: str
     """Feast feature service."""
     spine: Callable[[Home], Any]
-    """The rows to learn from: pyarrow.Table with the join keys, the request columns, event_timestamp and the label's time."""
+    """The rows to learn from as pyarrow.Table: join keys, request columns, event_timestamp and the label's time."""
     label: Label
     steps: tuple[Step, ...]
     """The transformations; their outputs, side by side in this order, are what the estimator sees."""
@@ -63,13 +66,26 @@ class Spec:
     """Makes the unfitted scikit-learn classifier."""
     request: Mapping[str, DType]
     """Columns that come with the request: the join keys and request features, by name."""
+    request_steps: tuple[str, ...]
+    """Names of the steps that need nothing stored: the model on these alone is the baseline to beat."""
     defaults: Mapping[str, float | int | str] = field(default_factory=dict)
     """Default by feature, for values that are missing or stale; a feature without one is NULL then."""
-    request_steps: tuple[str, ...] = ()
-    """Names of the steps that need nothing stored: the model on these alone is the baseline to beat."""
-    split: Split = Split()
-    gates: Gates = Gates()
+    split: Split = field(default_factory=Split)
+    gates: Gates = field(default_factory=Gates)
     seed: int = 7
+
+    def __post_init__(self) -> None:
+        names = [step.name for step in self.steps]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise BadRequest(f"spec {self.name!r} has two steps of the name {twice[0]!r}; rename one.")
+        for name in self.request_steps:
+            if name not in names:
+                raise BadRequest(
+                    f"spec {self.name!r}: request_steps names {name!r}, no step.{did_you_mean(name, names)}"
+                )
+        if not self.request_steps:
+            raise BadRequest(f"spec {self.name!r} names no request_steps; without them there is no baseline to beat.")
 
 
 def load_spec(name: str) -> Spec:

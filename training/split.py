@@ -14,7 +14,10 @@ __all__ = ["Rows", "Window", "split"]
 
 @dataclass(frozen=True)
 class Window:
-    """The times of one training, µs UTC. A training row lies in [train_from, train_to), a test row in [cut, test_to]."""
+    """The times of one training, µs UTC.
+
+    A training row lies in [train_from, train_to), a test row in [cut, test_to].
+    """
 
     train_from_us: int
     train_to_us: int

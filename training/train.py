@@ -62,10 +62,7 @@ def train(store: "FeatureStore", spec: Spec, home: Home) -> Trained:
         step(1)
         lesser = fit(_recipe(spec, plan, spec.request_steps), learnt.inputs, y)
         step(1)
-        for part in (learnt, test):
-            check_transformers(fitted, part.inputs)
-            check_scores(fitted, part.inputs)
-        check_works_row_by_row(fitted, test.inputs)
+        _check(fitted, learnt, test)
         step(1)
         evaluated = evaluate(spec, fitted, lesser, learnt, test, rows)
         step(1)
@@ -87,6 +84,14 @@ def _recipe(spec: Spec, plan: Plan, names: tuple[str, ...] | None = None) -> Rec
     """The whole recipe, or the one of the named steps alone."""
     steps = tuple(step for step in spec.steps if names is None or step.name in names)
     return Recipe(steps, spec.estimator(), {name: plan.by_name[name].dtype for name in plan.inputs}, spec.seed)
+
+
+def _check(fitted: Fitted, learnt: Frame, test: Frame) -> None:
+    """Raises BundleRefused where the graph computes something else than scikit-learn, or depends on the batch."""
+    for part in (learnt, test):
+        check_transformers(fitted, part.inputs)
+        check_scores(fitted, part.inputs)
+    check_works_row_by_row(fitted, test.inputs)
 
 
 def evaluate(spec: Spec, fitted: Fitted, lesser: Fitted, learnt: Frame, test: Frame, rows: Rows) -> Evaluated:

@@ -132,7 +132,7 @@ def _fresh_home(home: Home) -> Home:
 
 
 def _quiet_feast() -> None:
-    """Feast tells of experimental features and of settings that other registries would need; the demo's reader need not."""
+    """Feast tells of experimental features and of settings that other registries would need; here that is noise."""
     logging.getLogger("feast").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="feast")
     warnings.filterwarnings("ignore", module="ibis")
@@ -266,7 +266,7 @@ def _runs(trained: Trained) -> list[int]:
 
 
 def _materializer(store: "FeatureStore", done_us: int) -> Callable[[int], None]:
-    """Materialize from where the last run ended up to a time: what `feast materialize START END` does, in this process."""
+    """Materialize from where the last run ended up to a time: `feast materialize START END`, in this process."""
     at = [done_us]
 
     def materialize(until_us: int) -> None:

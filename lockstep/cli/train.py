@@ -35,9 +35,8 @@ def train(name: str, promote: bool) -> None:
     console().print(metrics_table(trained.assessment))
     for gate in trained.gates:
         click.echo(f"  {'passed' if gate.passed else 'failed'}  {gate.sentence}")
-    click.echo(
-        f"{name} {version} published{' and promoted' if promote else ''}: {home.models / name / version / 'report.html'}"
-    )
+    report = home.models / name / version / "report.html"
+    click.echo(f"{name} {version} published{' and promoted' if promote else ''}: {report}")
 
 
 def metrics_table(assessment: object) -> Table:

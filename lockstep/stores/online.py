@@ -40,7 +40,6 @@ from lockstep.stores.redis_write import RowWriter, Safety, WriteCounts, now_us
 from lockstep.stores.values import from_values
 from lockstep.stores.views import StoredView, stored_view
 from lockstep.times import from_datetime
-from lockstep.view_record import record_key
 
 __all__ = ["LockstepOnlineStore", "LockstepOnlineStoreConfig"]
 
@@ -211,7 +210,7 @@ class LockstepOnlineStore(OnlineStore):
         found = self._decoded(asked, answers)
         for each in _strange(asked, found):
             record = each.view.record
-            if self._book.learn(record, client.hgetall(record_key(record.project, record.view))):
+            if self._book.learn(record, client.hgetall(record.key)):
                 found = self._decoded(asked, answers)
         return _named(asked, found)
 
@@ -221,7 +220,7 @@ class LockstepOnlineStore(OnlineStore):
         found = self._decoded(asked, answers)
         for each in _strange(asked, found):
             record = each.view.record
-            if self._book.learn(record, await client.hgetall(record_key(record.project, record.view))):
+            if self._book.learn(record, await client.hgetall(record.key)):
                 found = self._decoded(asked, answers)
         return _named(asked, found)
 

@@ -11,7 +11,7 @@ Inside the SQL every time is an int64 of microseconds since 1970-01-01 UTC: whol
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import duckdb
@@ -194,6 +194,26 @@ def _check_names(views: Iterable[ViewTable], spine: Mapping[str, str]) -> None:
             taken[name] = f"view {view.name!r}"
 
 
+def _within(
+    connection: duckdb.DuckDBPyConnection, view: ViewTable, between_us: tuple[int, int], ttl_counts: bool
+) -> ViewTable:
+    """The view without rows that no t in a range can use, said so that DuckDB skips whole parts of Parquet files."""
+    columns = columns_of(connection, view.relation)
+    _check_view(view, columns)
+    sql_type = columns[view.timestamp]
+    if sql_type not in ("TIMESTAMP WITH TIME ZONE", "TIMESTAMP", "TIMESTAMP_NS"):
+        return view
+    first, last = between_us
+    bounds = [f"{quoted(view.timestamp)} < {_literal(last + 1, sql_type)}"]  # a nanosecond past `last` is cut to it
+    if view.ttl_us is not None and ttl_counts:
+        bounds.append(f"{quoted(view.timestamp)} >= {_literal(first - view.ttl_us, sql_type)}")
+    return replace(view, relation=f"(SELECT * FROM {view.relation} WHERE {' AND '.join(bounds)})")
+
+
+def _literal(time_us: int, sql_type: str) -> str:
+    return f"'{format_time(time_us).removesuffix('Z')}'::{sql_type}"
+
+
 def _comma(parts: Iterable[str]) -> str:
     return ", ".join(parts)
 
@@ -212,7 +232,7 @@ def availability(view: ViewTable, columns: Mapping[str, str], rule: CreatedRule)
     return f"CASE WHEN {created} > {event} THEN {created} WHEN {created} IS NOT NULL THEN {event} END"
 
 
-def _rows_sql(view: ViewTable, columns: Mapping[str, str], rule: CreatedRule) -> str:
+def rows_sql(view: ViewTable, columns: Mapping[str, str], rule: CreatedRule) -> str:
     """The rows of a view that the join may find: keys, fields, `__event_us`, and `__from_us`, from when each counts."""
     event = time_us(quoted(view.timestamp), columns[view.timestamp])
     names = _comma(quoted(name) for name in dict.fromkeys([*view.keys, *view.fields]))
@@ -289,7 +309,7 @@ def join_sql(
     for number, view in enumerate(views):
         columns = columns_of(connection, view.relation)
         _check_view(view, columns)
-        rows, upto = _rows_sql(view, columns, created_rule), f"__upto_{number}" if as_served else "__t_us"
+        rows, upto = rows_sql(view, columns, created_rule), f"__upto_{number}" if as_served else "__t_us"
         clauses.append(_join_clause(number, view, columns, spine, rows, upto))
         outputs += _outputs(number, view, apply_ttl, timestamps)
     timed = _spine_sql(spine_relation, time, views, as_served)
@@ -313,6 +333,7 @@ def join(
     timestamps: bool = False,
     apply_ttl: bool = True,
     refuse_ties: bool = True,
+    between_us: tuple[int, int] | None = None,
 ) -> duckdb.DuckDBPyRelation:
     """The spine's columns and each view's: one row for each spine row, in the spine's order.
 
@@ -320,12 +341,16 @@ def join(
     FROM, `spine_timestamp` its column with t. NULL keys and a NULL t match nothing. With `timestamps` each view adds
     `<view>__event_timestamp` (µs UTC): the event time of the newest row available at t, stale or not, NULL where there
     is none. Without `apply_ttl` the values of stale rows are returned too, for a caller that judges them itself.
-    `as_served` joins what the online store held at t instead of what was available at t.
+    `as_served` joins what the online store held at t instead of what was available at t. `between_us` is the spine's
+    first and last t, where the caller knows them: then rows that no t can use are neither read nor checked for ties.
 
     Raises BadColumn for the spine's columns and TablesRefused for a view's, and for ties unless `refuse_ties` is off:
     then it is left to chance which of two rows with one key, event and created time is taken.
     """
     _prepare(connection)
+    if between_us:
+        ttl_counts = apply_ttl and not timestamps
+        views = [_within(connection, view, between_us, ttl_counts) for view in views]
     sql = join_sql(
         connection,
         spine_relation,
@@ -364,7 +389,7 @@ def _hashes_repeat(connection: duckdb.DuckDBPyConnection, hashed: str, rows: str
 
 
 def _hashes_repeat_in(connection: duckdb.DuckDBPyConnection, hashed: str, rows: str) -> bool:
-    hashes = np.sort(np.asarray(connection.execute(f"SELECT {hashed} AS h FROM {rows}").fetchnumpy()["h"]))
+    hashes = np.sort(connection.execute(f"SELECT {hashed} AS h FROM {rows}").to_arrow_table()["h"].to_numpy())
     return bool((hashes[1:] == hashes[:-1]).any())
 
 

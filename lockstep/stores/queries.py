@@ -27,7 +27,7 @@ from lockstep.stores.spine import EVENT_TIMESTAMP, timestamp_of
 from lockstep.stores.wanted import Wanted
 from lockstep.times import to_datetime
 
-__all__ = ["Everything", "Historical", "Latest", "Query", "Range", "Rules", "Table"]
+__all__ = ["Everything", "Historical", "Latest", "Query", "Range", "Rows", "Rules", "Table"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,10 @@ class Rows(Protocol):
 
     def on(self, connection: duckdb.DuckDBPyConnection) -> str:
         """SQL that can stand after FROM."""
+        ...
+
+    def between_us(self, connection: duckdb.DuckDBPyConnection) -> tuple[int, int] | None:
+        """The first and last t; None where there is no row, or where only running a query could tell."""
         ...
 
     def bounds(self, connection: duckdb.DuckDBPyConnection) -> tuple[list[str], datetime | None, datetime | None]:
@@ -82,6 +86,7 @@ class Historical:
             created_rule=self.rules.created,
             timestamps=self.timestamps,
             refuse_ties=self.rules.refuse_ties,
+            between_us=self.spine.between_us(connection),
         )
 
 
@@ -102,6 +107,10 @@ class Range:
             raise BadRequest(f"the views {names} join on different keys: give a spine that has them all.")
         rows = " UNION ".join(self._rows(connection, wanted) for wanted in keyed)
         return f"(SELECT * FROM ({rows}) ORDER BY ALL)"
+
+    def between_us(self, connection: duckdb.DuckDBPyConnection) -> tuple[int, int]:
+        """The first and last t that were asked for."""
+        return self.start_us, self.end_us
 
     def bounds(self, connection: duckdb.DuckDBPyConnection) -> tuple[list[str], datetime | None, datetime | None]:
         """The columns without t, and the first and last t that were asked for."""

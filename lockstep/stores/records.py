@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from lockstep.schema import Schema
 from lockstep.stores.redis_connect import Client
-from lockstep.view_record import ViewRecord, read_records, record_field, record_key, watermark_field
+from lockstep.view_record import ViewRecord, read_records, record_field, watermark_field
 
 __all__ = ["RecordBook", "clear_watermark", "delete_view", "put_record", "raise_watermark", "watermark"]
 
@@ -32,14 +32,14 @@ class RecordBook:
 
     def schemas(self, record: ViewRecord) -> Mapping[int, Schema]:
         """The schemas of a view's rows as far as they are known, its own among them."""
-        known = self._schemas.setdefault(record_key(record.project, record.view), {})
+        known = self._schemas.setdefault(record.key, {})
         if record.schema.fingerprint not in known:
             known[record.schema.fingerprint] = record.schema
         return known
 
     def learn(self, record: ViewRecord, found: Mapping[bytes, bytes]) -> bool:
         """Take in what Redis holds about a view; whether there was news. Raises RecordRefused."""
-        known = self._schemas.setdefault(record_key(record.project, record.view), {})
+        known = self._schemas.setdefault(record.key, {})
         before = len(known)
         known.update({fingerprint: each.schema for fingerprint, each in read_records(found).items()})
         return len(known) > before
@@ -57,7 +57,7 @@ class RecordBook:
 
 def put_record(client: Client, record: ViewRecord) -> None:
     """Write a view's record beside those of its older schemas."""
-    client.hset(record_key(record.project, record.view), record_field(record.schema.fingerprint), record.to_json())
+    client.hset(record.key, record_field(record.schema.fingerprint), record.to_json())
 
 
 def watermark(client: Client, record: ViewRecord) -> int | None:
@@ -65,7 +65,7 @@ def watermark(client: Client, record: ViewRecord) -> int | None:
     emptied.
     """
     found: Any = client.hmget(
-        record_key(record.project, record.view),
+        record.key,
         [record_field(record.schema.fingerprint), watermark_field(record.schema.fingerprint)],
     )
     return None if None in found else int(found[1])
@@ -73,12 +73,12 @@ def watermark(client: Client, record: ViewRecord) -> int | None:
 
 def raise_watermark(client: Client, record: ViewRecord, us: int) -> None:
     """Say that everything up to `us` is there. Never lowers it: of two runs at once the later bound stays."""
-    client.eval(_RAISE, 1, record_key(record.project, record.view), watermark_field(record.schema.fingerprint), us)
+    client.eval(_RAISE, 1, record.key, watermark_field(record.schema.fingerprint), us)
 
 
 def clear_watermark(client: Client, record: ViewRecord) -> None:
     """Forget how far the view was materialized, so that the next run of any kind fills it whole."""
-    client.hdel(record_key(record.project, record.view), watermark_field(record.schema.fingerprint))
+    client.hdel(record.key, watermark_field(record.schema.fingerprint))
 
 
 def delete_view(client: Client, record: ViewRecord) -> int:
@@ -86,7 +86,7 @@ def delete_view(client: Client, record: ViewRecord) -> int:
 
     Reads the whole key space in small steps; writes that go on meanwhile may survive.
     """
-    key = record_key(record.project, record.view)
+    key = record.key
     found: Any = client.hgetall(key)
     prefixes = {record.key_space.prefix, *(each.key_space.prefix for each in read_records(found).values())}
     gone = sum(_delete_rows(client, prefix) for prefix in prefixes)

@@ -61,14 +61,15 @@ def relation_of(connection: duckdb.DuckDBPyConnection, source: FileSource, repo_
     return parquet(local_path(source.path, repo_path))
 
 
-def parquet(path: Path) -> str:
+def parquet(path: Path, otherwise: str = "Build the table first, or correct the source's path.") -> str:
     """SQL over a Parquet file, every Parquet file below a folder, or the files of a glob.
 
-    Files of one table may differ in columns: a column that an older file lacks is NULL there.
+    Files of one table may differ in columns: a column that an older file lacks is NULL there. Raises TablesRefused
+    where there is no file, and says `otherwise`.
     """
     pattern = str(path / "**" / "*.parquet") if path.is_dir() else str(path)
     if not glob(pattern, recursive=True):
-        raise TablesRefused(f"no Parquet file at {pattern}. Build the table first, or correct the source's path.")
+        raise TablesRefused(f"no Parquet file at {pattern}. {otherwise}")
     return "read_parquet('" + pattern.replace("'", "''") + "', union_by_name = true)"
 
 

@@ -35,15 +35,24 @@ class Spine:
             connection.register(self.sql, self.rows)
         return self.sql
 
+    def between_us(self, connection: duckdb.DuckDBPyConnection) -> tuple[int, int] | None:
+        """The first and last t; None where there is no row, and for SQL, which would have to run twice."""
+        return None if self.sql.startswith("(") else self._range(connection)
+
     def bounds(self, connection: duckdb.DuckDBPyConnection) -> tuple[list[str], datetime | None, datetime | None]:
-        """The columns without t, and the first and last t as aware datetimes; None where there is no row."""
+        """The columns without t, and the first and last t; None where there is no row."""
+        columns = columns_of(connection, self.on(connection))
+        others = [name for name in columns if name != timestamp_of(columns)]
+        found = self._range(connection)
+        return (others, to_datetime(found[0]), to_datetime(found[1])) if found else (others, None, None)
+
+    def _range(self, connection: duckdb.DuckDBPyConnection) -> tuple[int, int] | None:
         relation = self.on(connection)
         columns = columns_of(connection, relation)
         name = timestamp_of(columns)
         time = time_us(quoted(name), columns[name])
         ((first, last),) = connection.execute(f"SELECT min({time}), max({time}) FROM {relation}").fetchall()
-        others = [other for other in columns if other != name]
-        return others, None if first is None else to_datetime(first), None if last is None else to_datetime(last)
+        return None if first is None else (first, last)
 
 
 def timestamp_of(columns: Mapping[str, str]) -> str:
@@ -61,7 +70,8 @@ def timestamp_of(columns: Mapping[str, str]) -> str:
 def spine_of(given: pd.DataFrame | pa.Table | Path | str) -> Spine:
     """The spine that a caller gave. A string that starts like a query is SQL, any other is a Parquet path.
 
-    Raises BadRequest for anything else, BadColumn where the text in `event_timestamp` is no time.
+    Raises BadRequest for anything else, TablesRefused for a path without files, BadColumn where the text in
+    `event_timestamp` is no time.
     """
     if isinstance(given, pa.Table):
         return Spine(rows=given)
@@ -70,7 +80,7 @@ def spine_of(given: pd.DataFrame | pa.Table | Path | str) -> Spine:
     if isinstance(given, str) and SQL.match(given):
         return Spine(sql=f"({given.strip().rstrip(';')})")
     if isinstance(given, str | Path):
-        return Spine(sql=parquet(Path(given)))
+        return Spine(sql=parquet(Path(given), "A spine is a path or a query; a query starts with SELECT or WITH."))
     raise BadRequest(f"a spine is a DataFrame, an Arrow table, a Parquet path or SQL, not a {type(given).__name__}.")
 
 

@@ -1,6 +1,8 @@
 """Feast's Value messages and the columns of packed rows, both ways."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import pyarrow as pa
@@ -8,6 +10,7 @@ import pyarrow.compute as pc
 from feast.protos.feast.types.Value_pb2 import RepeatedValue, Value
 from feast.type_map import NULL_TIMESTAMP_INT_VALUE, python_values_to_proto_values
 from feast.value_type import ValueType
+from numpy.typing import NDArray
 
 from lockstep.errors import BadColumn
 from lockstep.rows import Unpacked, cast
@@ -15,7 +18,7 @@ from lockstep.schema import DType, Field
 from lockstep.status import Status
 from lockstep.times import SECOND
 
-__all__ = ["dtype_of", "from_values", "key_dtype_of", "key_value", "opaque", "to_values"]
+__all__ = ["dtype_of", "from_values", "key_dtype_of", "key_value", "opaque", "to_values", "value_maker"]
 
 _DTYPES: Final = {
     ValueType.BOOL: DType.BOOL,
@@ -67,6 +70,7 @@ _KEY_ONEOF: Final = {
     "uuid_val": DType.STRING,
     "time_uuid_val": DType.STRING,
 }
+_PRESENT: Final = int(Status.PRESENT)
 _TIMES: Final = frozenset({DType.TIMESTAMP, DType.LIST_TIMESTAMP})
 
 
@@ -102,11 +106,10 @@ def from_values(values: Sequence[Value | None], field: Field) -> pa.Array:
     """
     if field.dtype is DType.OPAQUE:
         return pa.array([_opaque(value) for value in values], pa.binary())
-    plain = [_plain(value) for value in values]
     if field.dtype not in _TIMES:
-        return _typed(plain, field)
+        return _typed(values, _ONEOF[field.dtype], field)
     seconds = Field(field.name, DType.LIST_INT64 if field.dtype.element else DType.INT64)
-    return _from_seconds(_typed(plain, seconds), field)
+    return _from_seconds(_typed(values, _ONEOF[field.dtype], seconds), field)
 
 
 def _opaque(value: Value | None) -> bytes | None:
@@ -127,13 +130,16 @@ def _plain(value: Value | None) -> Any:
     return list(found.val) if hasattr(found, "val") else found
 
 
-def _typed(plain: list[Any], field: Field) -> pa.Array:
+def _typed(values: Sequence[Value | None], declared: str, field: Field) -> pa.Array:
+    """The Python values as Arrow. Only what is of the declared type goes there at once: Arrow would cut 0.5 to 0."""
+    plain = [_plain(value) for value in values]
+    kinds = {None if value is None else value.WhichOneof("val") for value in values}
     try:
-        return pa.array(plain, field.dtype.arrow)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        pass  # not of the declared type as it stands: cast says whether it fits
-    try:
-        return cast(pa.array(plain), field)
+        return (
+            pa.array(plain, field.dtype.arrow)
+            if kinds <= {declared, None, "null_val"}
+            else cast(pa.array(plain), field)
+        )
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise BadColumn(field.name, f"not {field.dtype.value}: {error}") from error
 
@@ -168,37 +174,74 @@ def opaque(column: pa.ChunkedArray | pa.Array, value_type: ValueType) -> pa.Arra
 # --- to values ---
 
 
-def to_values(found: Unpacked, field: Field) -> list[Value]:
-    """The Values of a field, empty where there is none. A list with NULL among its elements is Feast's list of Values,
-    because its typed lists hold no NULL. Times are cut to whole seconds: Feast's Value holds no more.
+def to_values(found: Unpacked) -> list[list[Value]]:
+    """The Values of each field, empty where there is none.
+
+    A list with NULL among its elements is Feast's list of Values, because its typed lists hold no NULL. Times are cut
+    to whole seconds: Feast's Value holds no more.
     """
-    if field.dtype is DType.OPAQUE:
-        return [Value() if text is None else Value.FromString(text) for text in found.arrow(field.name).to_pylist()]
-    if field.dtype.element is not None:
-        return [_list(elements, field.dtype) for elements in _lists(found.arrow(field.name), field.dtype)]
-    which = _ONEOF[field.dtype]
-    if field.dtype.numpy is None:
-        return [_scalar(which, value) for value in found.arrow(field.name).to_pylist()]
-    numbers = found.values(field.name)
-    numbers = (
-        numbers // SECOND
-        if field.dtype is DType.TIMESTAMP
-        else numbers.astype(bool)
-        if field.dtype is DType.BOOL
-        else numbers
-    )
-    status = found.field_status[found.fields.index(field)]
+    status = found.field_status.tolist()
+    numbers = {dtype: _numbers(dtype, block).tolist() for dtype, block in found.scalars.items()}
     return [
-        _scalar(which, value) if here == Status.PRESENT else Value()
-        for value, here in zip(numbers.tolist(), status.tolist(), strict=True)
+        _column(which, numbers[field.dtype][place], status[position])
+        if which
+        else _payload(found.arrow(field.name), field.dtype)
+        for position, (field, which, place) in enumerate(_readers(found.fields))
     ]
 
 
-def _scalar(which: str, value: Any) -> Value:
-    found = Value()
-    if value is not None:
-        setattr(found, which, value)
-    return found
+@lru_cache(maxsize=1024)
+def _readers(fields: tuple[Field, ...]) -> list[tuple[Field, str, int]]:
+    """For each field of fixed width its name in a Value and its place among those of its type; "" for the others."""
+    seen: Counter[DType] = Counter()
+    readers = []
+    for field in fields:
+        readers.append((field, _ONEOF[field.dtype] if field.dtype.numpy is not None else "", seen[field.dtype]))
+        seen[field.dtype] += 1
+    return readers
+
+
+def _numbers(dtype: DType, block: NDArray[Any]) -> NDArray[Any]:
+    """Numbers as a Value holds them."""
+    if dtype is DType.TIMESTAMP:
+        return block // SECOND
+    return block.astype(bool) if dtype is DType.BOOL else block
+
+
+def _column(which: str, numbers: list[Any], status: list[int]) -> list[Value]:
+    make = _maker(which)
+    return [make(number if here == _PRESENT else None) for number, here in zip(numbers, status, strict=True)]
+
+
+@lru_cache
+def _maker(which: str) -> Callable[[Any], Value]:
+    """What makes a Value of one kind; empty for None. Setting a field is faster than naming it to the constructor."""
+
+    def make(value: Any) -> Value:
+        found = Value()
+        if value is not None:
+            setattr(found, which, value)
+        return found
+
+    return make
+
+
+def _payload(column: pa.Array, dtype: DType) -> list[Value]:
+    if dtype is DType.OPAQUE:
+        return [Value() if text is None else Value.FromString(text) for text in column.to_pylist()]
+    if dtype.element is not None:
+        return [_list(elements, dtype) for elements in _lists(column, dtype)]
+    return [_maker(_ONEOF[dtype])(value) for value in column.to_pylist()]
+
+
+def value_maker(dtype: DType) -> Callable[[Any], Value]:
+    """What makes a Value of a Python value that is no list, a time in µs; empty for None."""
+    if dtype is DType.OPAQUE:
+        return lambda text: Value() if text is None else Value.FromString(text)
+    which = _ONEOF[dtype]
+    if dtype is DType.TIMESTAMP:
+        return lambda us: Value() if us is None else Value(**{which: us // SECOND})
+    return _maker(which)
 
 
 def _lists(column: pa.Array, dtype: DType) -> list[list[Any] | None]:
@@ -214,7 +257,7 @@ def _list(elements: list[Any] | None, dtype: DType) -> Value:
         return found
     if None in elements:
         which = _ONEOF[dtype.element or dtype]
-        found.list_val.CopyFrom(RepeatedValue(val=[_scalar(which, element) for element in elements]))
+        found.list_val.CopyFrom(RepeatedValue(val=[_maker(which)(element) for element in elements]))
         return found
     target = getattr(found, _ONEOF[dtype])
     target.SetInParent()

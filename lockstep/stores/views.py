@@ -10,7 +10,7 @@ from typing import Any, Final
 from feast.feature_view import DUMMY_ENTITY_ID
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 
-from lockstep.errors import BadColumn
+from lockstep.errors import BadColumn, UnknownColumn
 from lockstep.schema import Field, Schema
 from lockstep.stores.values import dtype_of, key_dtype_of, key_value
 from lockstep.times import SECOND
@@ -39,6 +39,20 @@ class StoredView:
         """The features by name."""
         return {field.name: field for field in self.record.fields}
 
+    def wanted(self, names: tuple[str, ...]) -> Schema:
+        """These features, in this order. Raises UnknownColumn for one that the view lacks."""
+        if names not in self._wanted:
+            unknown = [name for name in names if name not in self.fields]
+            if unknown:
+                raise UnknownColumn(unknown[0], self.fields)
+            self._wanted[names] = Schema(tuple(self.fields[name] for name in names))
+        return self._wanted[names]
+
+    @cached_property
+    def _wanted(self) -> dict[tuple[str, ...], Schema]:
+        """Asked so far. One object for each, so that what is cached by schema is found by identity."""
+        return {}
+
     def expire_ms(self, grace_s: int | None) -> int | None:
         """How long a row stays in Redis after its write: TTL and grace, one TTL where `grace_s` is None. None: for
         ever.
@@ -62,8 +76,9 @@ class StoredView:
         """The same view; where it declares no join keys, as Feast's precomputed vectors do, with those that the keys
         have.
         """
-        first = entity_keys[0] if entity_keys and not self.record.join_keys else EntityKey()
-        pairs = zip(first.join_keys, first.entity_values, strict=True)
+        if self.record.join_keys or not entity_keys:
+            return self
+        pairs = zip(entity_keys[0].join_keys, entity_keys[0].entity_values, strict=True)
         found = tuple(Field(name, key_value(value, name)[0]) for name, value in pairs if name != DUMMY_ENTITY_ID)
         if not found:
             return self

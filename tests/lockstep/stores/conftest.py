@@ -1,4 +1,4 @@
-"""Real Redis servers of the tests' own: a cluster of three nodes, a Sentinel over a master and a replica, one with TLS."""
+"""Real Redis servers of the tests' own: a cluster of three, a Sentinel over a master and a replica, one with TLS."""
 
 import shutil
 import subprocess
@@ -71,10 +71,14 @@ class Watched:
         replica = ("--replicaof", "127.0.0.1", str(self.ports[master]))
         self.servers[server] = _server(self.folder / f"data{server}", self.ports[server], *replica)
 
+    def end(self) -> None:
+        """Stop whoever runs."""
+        for server in self.servers:
+            _end(server)
+
     def kill(self, server: int) -> None:
         """As a power cut does."""
-        self.servers[server].kill()
-        self.servers[server].wait()
+        _end(self.servers[server])
 
 
 def _server(folder: Path, port: int, *options: str) -> "subprocess.Popen[bytes]":
@@ -113,16 +117,27 @@ def redis_sentinel(tmp_path: Path) -> Iterator[Watched]:
     ports = [free_port(), free_port()]
     servers = [_server(tmp_path / "data0", ports[0])]
     servers.append(_server(tmp_path / "data1", ports[1], "--replicaof", "127.0.0.1", str(ports[0])))
-    port, sentinel = _sentinel(tmp_path / "sentinel", ports[0])
-    found = Watched(f"127.0.0.1:{free_port()},127.0.0.1:{port}", ports, servers, tmp_path)
-    try:
-        until(lambda: redis.Redis(port=ports[1]).info("replication")["master_link_status"] == "up")
+    with ExitStack() as stack:
+        for server in servers:
+            stack.callback(_end, server)
+        until(lambda: _follows(ports[0]))
+        port, sentinel = _sentinel(tmp_path / "sentinel", ports[0])
+        stack.callback(_end, sentinel)
         until(lambda: int(redis.Redis(port=port).sentinel_masters()["mymaster"]["num-slaves"]) == 1)
+        found = Watched(f"127.0.0.1:{free_port()},127.0.0.1:{port}", ports, servers, tmp_path)
+        stack.callback(found.end)
         yield found
-    finally:
-        for server in [*found.servers, sentinel]:
-            server.kill()
-            server.wait()
+
+
+def _follows(master: int) -> bool:
+    """Whether a replica confirms what the master writes."""
+    client = redis.Redis(port=master)
+    return bool(client.set("follows", "yes")) and int(client.wait(1, 200)) == 1
+
+
+def _end(server: "subprocess.Popen[bytes]") -> None:
+    server.kill()
+    server.wait()
 
 
 @dataclass(frozen=True)
@@ -164,11 +179,9 @@ def redis_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
         client = redis.Redis(port=port, host="127.0.0.1", ssl=True, ssl_ca_certs=str(certificate))
         until(lambda: server.poll() is not None or bool(client.ping()))
         if server.poll() is not None:
-            pytest.skip(
-                f"the redis-server on the PATH has no TLS: {log.read_text()[-200:] if log.exists() else 'it did not start'}"
-            )
+            why = log.read_text()[-200:] if log.exists() else "it did not start"
+            pytest.skip(f"the redis-server on the PATH has no TLS: {why}")
         client.execute_command("ACL", "SETUSER", "bidder", "on", ">p,w=1", "~*", "+@all", "-@admin")
         yield Secure(port, certificate)
     finally:
-        server.kill()
-        server.wait()
+        _end(server)

@@ -612,6 +612,11 @@ def test_a_path_without_files_is_named(tmp_path: Path) -> None:
         ask(made, ONE, ["v:value"]).to_arrow()
 
 
+def test_a_string_that_is_neither_query_nor_path_says_what_a_spine_is(stores: Stores) -> None:
+    with pytest.raises(TablesRefused, match=r"no Parquet file at SELEC 1\. A spine is a path or a query"):
+        ask(stores.ours, "SELEC 1", ["late:score"])
+
+
 def test_text_that_is_no_time_is_named(stores: Stores) -> None:
     with pytest.raises(BadColumn, match=r"column 'event_timestamp': .*Write times as 2017-11-09T04:00:00Z"):
         ask(stores.ours, ONE.assign(k=1, event_timestamp="yesterday-ish"), ["late:score"])

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from lockstep.errors import BadColumn, TablesRefused
 from lockstep.stores import point_in_time
-from lockstep.stores.point_in_time import AsServed, CreatedRule, ViewTable, check_ties, connect, join
+from lockstep.stores.point_in_time import AsServed, CreatedRule, ViewTable, check_ties, columns_of, connect, join
 from lockstep.times import HOUR, parse_time, to_datetime
 
 T0 = parse_time("2017-11-09T04:00:00Z")
@@ -86,12 +87,13 @@ VIEW = ViewTable(
 def run(
     connection: duckdb.DuckDBPyConnection, rows: list[Row], asks: list[Ask], view: ViewTable, **options: Any
 ) -> list[tuple[Any, ...]]:
-    """(v__value, v__event_timestamp in µs from T0) for each spine row."""
+    """(v__value, v__event_timestamp in µs from T0) for each spine row; None for a time that was not asked for."""
     connection.register("rows", table_of(rows))
     connection.register("spine", spine_of(asks))
-    table = join(connection, "spine", "t", [view], timestamps=True, **options).to_arrow_table()
+    table = join(connection, "spine", "t", [view], **{"timestamps": True, **options}).to_arrow_table()
     assert table.select(["key", "other", "t"]).equals(spine_of(asks))
-    times = table["v__event_timestamp"].cast(pa.int64()).to_pylist()
+    named = "v__event_timestamp" in table.column_names
+    times = table["v__event_timestamp"].cast(pa.int64()).to_pylist() if named else [None] * len(asks)
     return [
         (value, None if time is None else time - T0)
         for value, time in zip(table["v__value"].to_pylist(), times, strict=True)
@@ -152,8 +154,15 @@ def without_ties(rows: list[Row], view: ViewTable) -> list[Row]:
     return list({identity(row): row for row in rows}.values())
 
 
-@settings(max_examples=200, deadline=None)
-@given(rows=drawn_rows, asks=drawn_asks, view=views, rule=rules, runs=st.one_of(st.none(), st.lists(times, max_size=4)))
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=drawn_rows,
+    asks=drawn_asks,
+    view=views,
+    rule=rules,
+    runs=st.one_of(st.none(), st.lists(times, max_size=4)),
+    bounded=st.booleans(),
+)
 def test_the_join_is_the_reference_row_by_row(
     connection: duckdb.DuckDBPyConnection,
     rows: list[Row],
@@ -161,14 +170,20 @@ def test_the_join_is_the_reference_row_by_row(
     view: ViewTable,
     rule: CreatedRule,
     runs: list[int] | None,
+    bounded: bool,
 ) -> None:
     rows = without_ties(rows, view)
+    asked = [T0 + ask.at for ask in asks if ask.at is not None]
+    between = (min(asked), max(asked)) if bounded and asked else None
     served = None if runs is None else AsServed([T0 + run for run in runs])
     expected = [reference(rows, ask, view, rule, runs) for ask in asks]
-    assert run(connection, rows, asks, view, as_served=served, created_rule=rule) == expected
+    for timestamps in (True, False):
+        options = {"as_served": served, "created_rule": rule, "between_us": between, "timestamps": timestamps}
+        found = run(connection, rows, asks, view, **options)
+        assert found == (expected if timestamps else [(value, None) for value, _ in expected])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(rows=drawn_rows, view=views)
 def test_ties_are_refused_and_nothing_else_is(
     connection: duckdb.DuckDBPyConnection, rows: list[Row], view: ViewTable
@@ -225,6 +240,23 @@ def test_a_late_correction_counts_from_the_time_it_arrived(connection: duckdb.Du
     assert [value for value, _ in run(connection, rows, asks, VIEW, created_rule="stock")] == [2, 2, 2, 2]
 
 
+@pytest.mark.parametrize("rule", ["available", "stock"])
+def test_of_each_key_and_time_at_most_one_row_begins_to_count_and_it_is_the_newest(
+    connection: duckdb.DuckDBPyConnection, rule: CreatedRule
+) -> None:
+    shuffled = np.random.default_rng(3).permutation(4 * 40 * 40).tolist()
+    rows = [Row(n % 4, "a", n // 4 % 40, n // 160, n) for n in shuffled]
+    connection.register("rows", table_of(rows))
+    sql = point_in_time.rows_sql(VIEW, columns_of(connection, "rows"), rule)
+    kept = connection.execute(f"SELECT k, __from_us - {T0}, value FROM ({sql})").fetchall()
+
+    def expected(key: int, since: int) -> int:
+        there = [row for row in rows if row.key == key and known(row, VIEW, rule, since)]
+        return max(there, key=newest).value
+
+    assert sorted(kept) == [(key, since, expected(key, since)) for key in range(4) for since in range(40)]
+
+
 def test_stale_values_come_back_where_the_caller_judges_them(connection: duckdb.DuckDBPyConnection) -> None:
     rows, view = [Row(1, "a", 0, 0, 9)], replace(VIEW, ttl_us=5)
     assert run(connection, rows, [Ask(1, "a", 6)], view, apply_ttl=False) == [(9, 0)]
@@ -268,6 +300,29 @@ def test_arrow_times_of_every_unit_and_zone_are_one_moment(
     connection.register("spine", pa.table({"t": pa.array([T0 - 1, T0], US)}))
     view = ViewTable("v", "rows", {}, {"value": "value"}, "at")
     assert join(connection, "spine", "t", [view]).to_arrow_table()["value"].to_pylist() == [None, 1]
+
+
+@pytest.mark.parametrize(
+    "column", ["TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMPTZ", "VARCHAR"]
+)
+def test_known_bounds_of_the_spine_lose_no_row(connection: duckdb.DuckDBPyConnection, column: str) -> None:
+    times = ["2017-11-08 22:59:59", "2017-11-08 23:00:00", "2017-11-09 00:00:00", "2017-11-09 00:00:01"]
+    rows = f"(SELECT unnest({times})::{column} AS at, unnest([1, 2, 3, 4]) AS k, 1 AS value)"
+    view = ViewTable("v", rows, {"k": "k"}, {"value": "value"}, "at", ttl_us=HOUR)
+    spine = "(SELECT unnest([1, 2, 3, 4]) AS k, TIMESTAMP '2017-11-09' AS t)"
+    at = parse_time("2017-11-09")
+    found = join(connection, spine, "t", [view], between_us=(at, at)).to_arrow_table()
+    assert found["value"].to_pylist() == [None, 1, 1, None]
+
+
+def test_a_nanosecond_after_the_last_t_is_cut_to_it(connection: duckdb.DuckDBPyConnection) -> None:
+    view = ViewTable(
+        "v", "(SELECT make_timestamp_ns(1_510_000_000_000_000_999) AS at, 1 AS value)", {}, {"value": "value"}, "at"
+    )
+    at = 1_510_000_000_000_000
+    for between in (None, (at, at)):
+        found = join(connection, f"(SELECT make_timestamptz({at}) AS t)", "t", [view], between_us=between)
+        assert found.to_arrow_table()["value"].to_pylist() == [1]
 
 
 def test_rows_keep_their_order_and_their_duplicates(connection: duckdb.DuckDBPyConnection) -> None:

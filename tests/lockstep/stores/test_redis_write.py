@@ -1,7 +1,7 @@
 """A row replaces another only if its (event, created) is greater, whoever writes and in whatever order."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def empty(client: redis.Redis) -> None:
 
 
 def batch(
-    rows: list[tuple[int, int, int | None, int]], schema: Schema = DATED
+    rows: Sequence[tuple[int, int, int | None, int]], schema: Schema = DATED
 ) -> tuple[pa.BinaryArray, pa.BinaryArray]:
     """Keys and packed rows of (ip, event, created, n)."""
     ips, events, created, numbers = zip(*rows, strict=True) if rows else ((), (), (), ())
@@ -180,7 +180,7 @@ def test_a_dead_redis_leaves_every_row_unconfirmed_and_is_not_asked_again(tmp_pa
         write.write(*batch([(1, 5, None, 1)], PLAIN))
     assert write.write(*batch([(2, 5, None, 1), (3, NOW + 1, None, 1)], PLAIN)) == WriteCounts(unconfirmed=1, future=1)
     assert write.write(*batch([(4, 5, None, 1)], PLAIN)) == WriteCounts(unconfirmed=1)
-    with pytest.raises(WritesUnconfirmed, match="2 of 4 rows .*Run the same job again"):
+    with pytest.raises(WritesUnconfirmed, match=r"2 of 4 rows .*Run the same job again"):
         write.finish()
 
 
