@@ -1,4 +1,4 @@
-"""A bundle is a folder that explains itself: models/<name>/<version>/ with a manifest, the model, its functions and proofs.
+"""A bundle is a folder that explains itself: models/<name>/<version>/ with manifest, model, functions and proofs.
 
 Loading is read, check, build, in that order: the files are read once, their hashes compared with the manifest before
 anything is parsed, and the golden rows scored before the bundle is handed out. Never a pickle.
@@ -152,7 +152,8 @@ def _check_golden(bundle: Bundle) -> None:
     rows = parts_at(scores, expected)
     if rows.size:
         raise BundleRefused(
-            f"{rows.size} of {len(expected)} golden rows score differently, first row {rows[0]}: the model does not score here as it was trained."
+            f"{rows.size} of {len(expected)} golden rows score differently, first row {rows[0]}: "
+            "the model does not score here as it was trained."
         )
 
 

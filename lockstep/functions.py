@@ -44,7 +44,8 @@ def load(name: str, source: bytes, sha256: str | None = None) -> Function:
     """
     if sha256 is not None and digest(source) != sha256:
         raise BundleRefused(
-            f"function {name!r}: its file is not the one the plan names; the bundle was altered or mixed up. Publish it again."
+            f"function {name!r}: its file is not the one the plan names; the bundle was altered or mixed up. "
+            "Publish it again."
         )
     try:
         tree = ast.parse(source, filename=f"functions/{name}.py")
@@ -72,7 +73,8 @@ def _check_imports(name: str, tree: ast.Module) -> None:
         for module in modules:
             if module.split(".")[0] not in ALLOWED_IMPORTS:
                 raise PlanRefused(
-                    f"functions/{name}.py imports {module!r}; a function may import numpy and math alone, so that it runs wherever a bundle does."
+                    f"functions/{name}.py imports {module!r}; a function may import numpy and math alone, "
+                    "so that it runs wherever a bundle does."
                 )
 
 
@@ -85,7 +87,8 @@ def apply(column: Column, function: Function, columns: Mapping[str, Array], rows
     result = np.asarray(function.call(*(columns[argument] for argument in column.source.arguments)))
     if result.shape != (rows,):
         raise PlanRefused(
-            f"function {function.name!r} returned shape {result.shape} for {rows} rows; it must return one value per row."
+            f"function {function.name!r} returned shape {result.shape} for {rows} rows; "
+            "it must return one value per row."
         )
     if result.dtype.kind != column.dtype.numpy.kind and not (
         result.dtype.kind in "iub" and column.dtype.numpy.kind == "f"

@@ -62,7 +62,7 @@ _ONNX_TYPES = {
 
 
 class Graph:
-    """An ONNX graph with one input of shape (rows, 1) per column, run on one thread: many small calls share the cores."""
+    """An ONNX graph with one input of shape (rows, 1) per column, on one thread: many small calls share the cores."""
 
     def __init__(self, model: bytes) -> None:
         """Raises BundleRefused where ONNX Runtime cannot load the model."""
@@ -100,5 +100,6 @@ class Graph:
         for name, wanted in self._inputs.items():
             if provided.get(name) != wanted:
                 raise BundleRefused(
-                    f"the model takes {name!r} as {wanted}; the plan provides {provided.get(name, 'nothing of that name')}."
+                    f"the model takes {name!r} as {wanted}; "
+                    f"the plan provides {provided.get(name, 'nothing of that name')}."
                 )

@@ -1,7 +1,7 @@
 """Where bundles live: models/<name>/<version>/ and small alias files, on a disk or at any fsspec URL.
 
 A version is complete when its manifest is there: on a disk the folder appears by one rename, elsewhere the manifest is
-written last. Aliases (`champion`, `challenger`) are files replaced in one step, so a reader sees the old or the new one.
+written last. Aliases (`champion`, `challenger`) are files replaced in one step: a reader sees the old or the new one.
 """
 
 import json

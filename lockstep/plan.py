@@ -50,7 +50,7 @@ class DType(StrEnum):
     STRING = "string"
     """Python strings in an object array; missing is ''."""
     TIMESTAMP = "timestamp"
-    """Microseconds since 1970-01-01 UTC as float64 (exact until the year 2255); missing is NaN. For functions, not for models."""
+    """Microseconds since 1970-01-01 UTC as float64 (exact until the year 2255); missing is NaN. For functions, not models."""
 
     @property
     def numpy(self) -> np.dtype[Any]:
@@ -282,7 +282,8 @@ def _check_default(column: Column) -> None:
     if column.default is None:
         if column.dtype is DType.INT64 and isinstance(column.source, Stored):
             raise PlanRefused(
-                f"column {column.name!r} is an int64 from a view and int64 has no NULL; give it a default or serve it as float32."
+                f"column {column.name!r} is an int64 from a view and int64 has no NULL; "
+                "give it a default or serve it as float32."
             )
         return
     wanted: tuple[type, ...] = {DType.STRING: (str,), DType.INT64: (int,)}.get(column.dtype, (int, float))

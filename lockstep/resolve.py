@@ -60,7 +60,7 @@ class Resolved:
 
 
 def row_status(rows: ViewRows, t: NDArray[np.int64], ttl_us: int | None) -> NDArray[np.int8]:
-    """The rule for time: a row is usable at t when event <= t, created <= t and t − event <= ttl; all in µs, bounds included.
+    """The rule for time: a row is usable at t when event <= t, created <= t and t − event <= ttl; µs, bounds included.
 
     Returns shape (rows,): PRESENT where the row is usable, FUTURE or STALE where time forbids it, else as found.
     """

@@ -29,6 +29,7 @@ from lockstep.graph import Graph, Link
 from lockstep.plan import DType
 from training.onnx_rewrite import rewrite
 from training.spec import Step
+from training.trees import ensemble
 
 __all__ = [
     "FEATURES",
@@ -224,6 +225,9 @@ def estimator_graph(estimator: Any, width: int) -> tuple[onnx.ModelProto, Link]:
         raise PlanRefused(
             f"the estimator knows the classes {list(estimator.classes_)}; it must be fitted on labels 0 and 1."
         )
+    if isinstance(estimator, HistGradientBoostingClassifier):
+        trees = helper.make_model(ensemble(estimator, FEATURES, RAW), opset_imports=OPSETS, ir_version=9)
+        return trees, Link(offset=float(np.ravel(estimator._baseline_prediction)[0]))
     bare, constant = _without_constant(estimator)
     options = {id(bare): {"zipmap": False, "raw_scores": True}}
     with _refusing(f"the estimator {type(estimator).__name__}"):
@@ -239,10 +243,6 @@ def _without_constant(estimator: Any) -> tuple[Any, float]:
     Without it the graph's float32 keeps more digits of what is left.
     """
     bare = copy.deepcopy(estimator)
-    if isinstance(bare, HistGradientBoostingClassifier):
-        constant = float(np.ravel(bare._baseline_prediction)[0])
-        bare._baseline_prediction = np.zeros_like(bare._baseline_prediction)
-        return bare, constant
     if hasattr(bare, "coef_"):
         constant = float(np.ravel(bare.intercept_)[0])
         bare.intercept_ = np.zeros_like(bare.intercept_)

@@ -1,5 +1,6 @@
 """The `lockstep` command: one file per verb, imported only when the verb is used."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -59,6 +60,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; an error that Lockstep foresaw is one sentence on standard error and exit status 1."""
+    # Before OpenMP is loaded: threads that wait for each other by spinning starve whatever else runs on a small machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         cli(standalone_mode=False)
     except click.exceptions.Abort:
