@@ -50,7 +50,7 @@ class DType(StrEnum):
     STRING = "string"
     """Python strings in an object array; missing is ''."""
     TIMESTAMP = "timestamp"
-    """Microseconds since 1970-01-01 UTC as float64 (exact until the year 2255); missing is NaN. For functions, not models."""
+    """Microseconds since 1970 UTC as float64 (exact until the year 2255); missing is NaN. For functions, not models."""
 
     @property
     def numpy(self) -> np.dtype[Any]:

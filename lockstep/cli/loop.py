@@ -333,8 +333,17 @@ def _again(home: Home, rows: pa.Table) -> list[str]:
     """How to ask for a score by hand, with keys that exist."""
     keys = " ".join(f"--{name} {rows[name][0].as_py()}" for name in rows.column_names if name != EVENT_TIMESTAMP)
     where = "" if home == Home(Path("data").absolute()) else f"LOCKSTEP_HOME={home.root} "
+    lockstep = _lockstep()
     return [
-        f"{where}lockstep redis &",
-        f"{where}lockstep serve &",
-        f"lockstep predict {keys} --at {format_time(int(micros(rows[EVENT_TIMESTAMP])[0]))}",
+        f"{where}{lockstep} redis &",
+        f"{where}{lockstep} serve &",
+        f"{lockstep} predict {keys} --at {format_time(int(micros(rows[EVENT_TIMESTAMP])[0]))}",
     ]
+
+
+def _lockstep() -> str:
+    """How a person in this folder calls the command that is running."""
+    command = Path(sys.executable).with_name("lockstep")
+    if shutil.which("lockstep") == str(command):
+        return "lockstep"
+    return str(command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command)
