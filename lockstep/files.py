@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 
-__all__ = ["sync_folder", "write_bytes", "whole_file", "whole_folder"]
+__all__ = ["sync_folder", "whole_file", "whole_folder", "write_bytes"]
 
 
 def sync_folder(folder: Path) -> None:
@@ -46,7 +46,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 @contextmanager
 def whole_folder(folder: Path, *, replace: bool = True) -> Iterator[Path]:
-    """Yield an empty folder beside `folder` to fill; on success it takes the place of `folder`, on any error it is removed.
+    """Yield an empty folder beside `folder` to fill; it takes the place of `folder`, or is removed on any error.
 
     A folder that was there before is moved aside first and removed last, so a reader sees the old one, the new one or,
     for an instant between two renames, none; never a mixture.

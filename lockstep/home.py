@@ -1,4 +1,4 @@
-"""Where a project keeps what it makes: one folder, named by LOCKSTEP_HOME, `data` in the working directory by default."""
+"""Where a project keeps what it makes: one folder, named by LOCKSTEP_HOME, by default `data` in the working folder."""
 
 import os
 from dataclasses import dataclass

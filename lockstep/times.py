@@ -1,4 +1,4 @@
-"""Times are int64 microseconds since 1970-01-01 UTC everywhere inside Lockstep; this module is where text meets them."""
+"""Times are int64 microseconds since 1970-01-01 UTC everywhere in Lockstep; here text meets them."""
 
 import re
 from datetime import UTC, datetime, timedelta

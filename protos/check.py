@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def stale_files(root: Path = ROOT) -> list[str]:
-    """Generated files that are missing, differ from what the protos make, or whose proto is gone; paths from the root."""
+    """Generated files that are missing, differ from what the protos make, or lost their proto; from the root."""
     protos = sorted(str(path.relative_to(root)) for path in (root / "protos").rglob("*.proto"))
     with TemporaryDirectory() as made:
         outputs = [f"--{kind}_out={made}" for kind in ("python", "pyi", "grpc_python")]

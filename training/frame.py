@@ -55,9 +55,14 @@ def _take(columns: Mapping[str, Array], rows: NDArray[Any]) -> dict[str, Array]:
 
 
 def micros(times: pa.ChunkedArray) -> NDArray[np.int64]:
-    """A timestamp column without NULL as int64 µs."""
-    us: NDArray[np.int64] = pc.cast(times, pa.timestamp("us", tz=times.type.tz)).cast(pa.int64()).to_numpy()
+    """A timestamp column without NULL as int64 µs; nanoseconds are cut."""
+    us: NDArray[np.int64] = _cut(times).to_numpy()
     return us
+
+
+def _cut(times: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Times of any unit as int64 µs, NULL where they were."""
+    return pc.cast(times, pa.timestamp("us", tz=times.type.tz), safe=False).cast(pa.int64())
 
 
 def given_columns(plan: Plan, spine: pa.Table) -> dict[str, Array]:
@@ -73,7 +78,7 @@ def as_column(column: Column, values: pa.ChunkedArray) -> tuple[Array, NDArray[n
     if column.dtype is DType.STRING:
         return pc.fill_null(values.cast(pa.string()), "").to_numpy().astype(object), valid
     if column.dtype is DType.TIMESTAMP:
-        values = pc.cast(values, pa.timestamp("us", tz=values.type.tz)).cast(pa.int64())
+        values = _cut(values)
     if pa.types.is_boolean(values.type):
         values = values.cast(pa.int8())
     filled = pc.fill_null(values, pa.scalar(0, values.type))

@@ -102,6 +102,7 @@ def _needed(
     Raises PlanRefused for a name that nothing provides.
     """
     known = {name for view in views for name in _features(view)} | set(computed) | set(spec.request) | {EVENT_TIMESTAMP}
+    _check_defaults(spec, known)
     needed: set[str] = set()
     waiting = list(input_names(spec))
     while waiting:
@@ -114,6 +115,15 @@ def _needed(
             needed.add(name)
             waiting.extend(functions[name].arguments if name in functions else ())
     return needed
+
+
+def _check_defaults(spec: Spec, known: Iterable[str]) -> None:
+    for name in spec.defaults:
+        if name not in set(known):
+            raise PlanRefused(
+                f"a default is given for {name!r}, which is no feature of service {spec.service!r} and no request "
+                f"column.{did_you_mean(name, known)}"
+            )
 
 
 def _join_keys(view: "FeatureView") -> list[JoinKey]:

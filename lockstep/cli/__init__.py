@@ -25,7 +25,7 @@ VERBS = {
 
 
 class _Verbs(click.Group):
-    """Lists every verb without importing it: `lockstep --help` answers at once, though Feast takes seconds to import."""
+    """Lists every verb without importing it: `lockstep --help` answers at once; Feast takes seconds to import."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(VERBS)
@@ -60,7 +60,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; an error that Lockstep foresaw is one sentence on standard error and exit status 1."""
-    # Before OpenMP is loaded: threads that wait for each other by spinning starve whatever else runs on a small machine.
+    # Before OpenMP is loaded: threads that wait by spinning starve whatever else runs on a small machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         cli(standalone_mode=False)

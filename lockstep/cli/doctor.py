@@ -103,7 +103,9 @@ def _reachable(url: str) -> Finding:
         with redis.Redis.from_url(url, socket_connect_timeout=2, socket_timeout=2) as client:
             return Finding("Redis", True, f"REDIS_URL answers, version {client.info('server')['redis_version']}")
     except (redis.RedisError, ValueError) as error:
-        return Finding("Redis", False, f"REDIS_URL does not answer: {error}", "start it, correct REDIS_URL, or unset it")
+        return Finding(
+            "Redis", False, f"REDIS_URL does not answer: {error}", "start it, correct REDIS_URL, or unset it"
+        )
 
 
 def _ports() -> Iterator[Finding]:

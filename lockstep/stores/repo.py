@@ -41,7 +41,9 @@ def connection_string(redis_url: str) -> str:
     """
     url = urlsplit(redis_url)
     if url.scheme not in ("redis", "rediss") or not url.hostname:
-        raise BadRequest(f"REDIS_URL is {redis_url!r}; write redis://[user:password@]host[:port][/db], or rediss:// for TLS.")
+        raise BadRequest(
+            f"REDIS_URL is {redis_url!r}; write redis://[user:password@]host[:port][/db], or rediss:// for TLS."
+        )
     parts = [f"{url.hostname}:{url.port or 6379}"]
     if url.path.strip("/"):
         parts.append(f"db={int(url.path.strip('/'))}")

@@ -148,7 +148,8 @@ def _fingerprint(path: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        return (pq.read_schema(path).metadata or {}).get(_FINGERPRINT, b"").decode()
+        metadata: dict[bytes, bytes] = pq.read_schema(path).metadata or {}
+        return metadata.get(_FINGERPRINT, b"").decode()
     except pa.ArrowException:  # no Parquet file: it is built anew
         return None
 
