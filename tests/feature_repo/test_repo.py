@@ -108,7 +108,6 @@ def test_every_view_is_read_online(view: str, home: Home, filled: FeatureStore) 
     assert np.isfinite(found).mean() > 0.1
 
 
-@pytest.mark.xfail(raises=KeyError, reason="Feast takes `os`, a request column and a join key, for the request's alone")
 def test_the_whole_service_is_read_online(home: Home, filled: FeatureStore) -> None:
     sent = clicks(home)
     service = filled.get_feature_service("install_v1")

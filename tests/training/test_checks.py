@@ -38,20 +38,22 @@ def altered(graph: Graph, change: Callable[[onnx.ModelProto], None]) -> Graph:
     return Graph(model.SerializeToString())
 
 
-def float_attribute(model: onnx.ModelProto, name: str) -> onnx.AttributeProto:
+def attribute(model: onnx.ModelProto, name: str) -> onnx.AttributeProto:
     (found,) = (one for node in model.graph.node for one in node.attribute if one.name == name)
-    attribute: onnx.AttributeProto = found
-    return attribute
+    one: onnx.AttributeProto = found
+    return one
 
 
 def nudge_a_weight(model: onnx.ModelProto) -> None:
-    weights = float_attribute(model, "coefficients")
+    weights = attribute(model, "coefficients")
     weights.floats[len(weights.floats) // 2] += 1e-3  # the first of class 1
 
 
 def nudge_a_threshold(model: onnx.ModelProto) -> None:
-    thresholds = float_attribute(model, "nodes_values")
-    thresholds.floats[0] += 0.05
+    thresholds = attribute(model, "nodes_values_as_tensor").t
+    values = numpy_helper.to_array(thresholds).copy()
+    values[0] += 0.05
+    thresholds.CopyFrom(numpy_helper.from_array(values, thresholds.name))
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_views_carry_their_join_keys_and_ttl(feast_store: FeatureStore) -> None:
     plan, _ = build_plan(feast_store, SPEC)
     views = {view.name: view for view in plan.views}
     assert views["ip_app_activity"].join_keys == (JoinKey("ip", "ip", DType.INT64), JoinKey("app", "app", DType.INT64))
-    assert (views["ip_activity"].ttl_us, views["os_activity"].ttl_us) == (2 * DAY, 12 * HOUR)
+    assert (views["ip_activity"].ttl_us, views["app_activity"].ttl_us) == (2 * DAY, 12 * HOUR)
 
 
 def test_a_plan_holds_only_what_the_model_needs(feast_store: FeatureStore) -> None:
@@ -84,8 +84,9 @@ def test_a_function_brings_what_it_is_computed_from(feast_store: FeatureStore) -
 
 
 def test_a_request_column_is_a_join_key_where_a_view_needs_it(feast_store: FeatureStore) -> None:
-    plan, _ = build_plan(feast_store, asking("install_rate_24h_by_os", "device_os"))
-    assert plan.by_name["os"].source == Given("join_key")
+    plan, _ = build_plan(feast_store, asking("install_rate_24h_by_channel", "device_os"))
+    assert plan.by_name["channel"].source == Given("join_key")
+    assert plan.by_name["os"].source == Given("request")
     assert plan.by_name["device"].source == Given("request")
     assert isinstance(plan.by_name[EVENT_TIMESTAMP].source, Moment)
 
