@@ -29,13 +29,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> "Home":
-    """20,000 clicks over three days, their feature tables, and the repository applied, from another directory."""
+    """20,000 clicks over three days, their feature tables, and the repository applied."""
     from tests.homes import apply, make_log
     from training.tables import build
 
     made = make_log(tmp_path_factory.mktemp("home"))
     build(made)
-    apply(made, cwd=made.root)
+    apply(made)
     return made
 
 

@@ -1,13 +1,18 @@
-"""Small homes: a made-up log, and Feast's own command line on it, as a user runs it."""
+"""Small homes: a made-up log, and Feast on it, in this process or as its users run it."""
 
 import os
 import subprocess
 import sys
+import warnings
+from contextlib import redirect_stdout
 from datetime import date
+from io import StringIO
 from pathlib import Path
 
+import pytest
+
 from lockstep.home import Home
-from lockstep.stores.repo import feast_command
+from lockstep.stores.repo import repo_folder, write_yaml
 from training.events import generate, write_log
 
 __all__ = ["FIRST_DAY", "apply", "feast", "make_log"]
@@ -22,18 +27,23 @@ def make_log(folder: Path, clicks: int = 20_000, days: int = 3, seed: int = 7) -
     return home
 
 
-def apply(home: Home, cwd: Path) -> None:
-    """`feast apply` on the repository and this home, run in some directory."""
-    run(feast_command(home, "apply"), cwd, home)
+def apply(home: Home) -> None:
+    """What `feast apply` does, in this process: another one would import Feast again, which takes seconds."""
+    from feast.repo_config import load_repo_config
+    from feast.repo_operations import apply_total
+
+    repo = repo_folder()
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(action="ignore"), redirect_stdout(StringIO()):
+        patch.setenv("LOCKSTEP_HOME", str(home.root))
+        patch.syspath_prepend(str(repo))
+        patch.chdir(repo)  # as Feast does for good
+        apply_total(load_repo_config(repo, write_yaml(home)), repo, skip_source_validation=False)
+    for name in [path.stem for path in repo.glob("*.py")]:
+        sys.modules.pop(name, None)  # they know this home
 
 
-def feast(*arguments: str, cwd: Path, home: Home | None = None) -> str:
-    """Feast's own command line; returns what it printed. Without a home it takes the one of feature_store.yaml."""
-    return run([str(Path(sys.executable).with_name("feast")), *arguments], cwd, home)
-
-
-def run(command: list[str], cwd: Path, home: Home | None) -> str:
-    environment = os.environ | ({"LOCKSTEP_HOME": str(home.root)} if home else {})
-    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+def feast(*arguments: str, cwd: Path) -> None:
+    """Feast's own command line, run in some directory."""
+    command = [str(Path(sys.executable).with_name("feast")), *arguments]
+    done = subprocess.run(command, cwd=cwd, env=os.environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout

@@ -32,6 +32,8 @@ from training.split import Rows
 __all__ = ["Evaluated", "Learnt", "code_revision", "files"]
 
 GOLDEN_ROWS = 256
+HEADLINE = ("auc", "average_precision", "log_loss", "calibration")
+"""The measures that stand alone in the manifest, on the test rows whose label had time to come."""
 LIBRARIES = ("feast", "numpy", "onnx", "onnxruntime", "pandas", "pyarrow", "scikit-learn", "skl2onnx")
 
 
@@ -95,6 +97,7 @@ def _manifest(made: Learnt, version: str) -> Manifest:
         link=made.fitted.link,
         prior=float(made.y.mean()),
         metrics={
+            **{name: getattr(seen.mature.model, name).value for name in HEADLINE},
             "test": seen.mature.to_json(),
             "test_with_immature": seen.whole.to_json(),
             "gates": [gate.to_json() for gate in seen.gates],

@@ -103,10 +103,11 @@ class Result:
 
 def run(settings: Settings) -> Result:
     """The main job. Raises whatever a step raises; what is complete by then stays in the home."""
+    log = _events(settings)  # first: a file that cannot be read must not cost what an earlier demo left
     home = _fresh_home(default_home())
     _quiet_feast()
     with _redis(home):
-        _events(settings, home)
+        write_log(log, home.events)
         build(home)
         _feast(home, "feast apply", "apply")
         store = open_store(home)
@@ -164,12 +165,11 @@ def _require_empty(url: str) -> None:
         )
 
 
-def _events(settings: Settings, home: Home) -> None:
+def _events(settings: Settings) -> pa.Table:
+    """The clicks: read from the file, or made up."""
     if settings.file is None:
-        table = generate(settings.clicks, settings.days, settings.seed, FIRST_DAY)
-    else:
-        table = load([settings.file]).table
-    write_log(table, home.events)
+        return generate(settings.clicks, settings.days, settings.seed, FIRST_DAY)
+    return load([settings.file]).table
 
 
 def _feast_time(us: int) -> str:
@@ -254,7 +254,7 @@ def _prove(settings: Settings, home: Home, store: "FeatureStore", trained: Train
     if replayed.differing.size:
         result.differences += [f"replay: {len(replayed.differing)} rows, the first {replayed.differing[:5].tolist()}"]
     result.facts = _facts(trained, proof, replayed, latency)
-    result.again = _again(home, rows)
+    result.again = _again(home, trained, replayed, runs[-1])
     return result
 
 
@@ -329,15 +329,20 @@ def _facts(trained: Trained, proof: Comparison, replayed: Comparison, latency: l
     }
 
 
-def _again(home: Home, rows: pa.Table) -> list[str]:
-    """How to ask for a score by hand, with keys that exist."""
-    keys = " ".join(f"--{name} {rows[name][0].as_py()}" for name in rows.column_names if name != EVENT_TIMESTAMP)
+def _again(home: Home, trained: Trained, replayed: Comparison, last_run_us: int) -> list[str]:
+    """How to ask for a score by hand: a click after the last materialize, if possible with every feature present."""
+    late = np.flatnonzero(replayed.frame.t >= last_run_us)
+    status = np.stack([each[late] for each in replayed.frame.resolved.status.values()])
+    fresh = np.isin(status, (Status.PRESENT, Status.REQUEST)).all(axis=0)
+    row = int(late[fresh.argmax()])
+    click = trained.test_spine.slice(row, 1)
+    keys = " ".join(f"--{name} {click[name][0].as_py()}" for name in trained.bundle.plan.given)
     where = "" if home == Home(Path("data").absolute()) else f"LOCKSTEP_HOME={home.root} "
     lockstep = _lockstep()
     return [
         f"{where}{lockstep} redis &",
         f"{where}{lockstep} serve &",
-        f"{lockstep} predict {keys} --at {format_time(int(micros(rows[EVENT_TIMESTAMP])[0]))}",
+        f"{lockstep} predict {keys} --at {format_time(int(replayed.frame.t[row]))}",
     ]
 
 

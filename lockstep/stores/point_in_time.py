@@ -238,16 +238,21 @@ def rows_sql(view: ViewTable, columns: Mapping[str, str], rule: CreatedRule) -> 
     names = _comma(quoted(name) for name in dict.fromkeys([*view.keys, *view.fields]))
     if view.created is None:
         times = f"{event} AS __event_us, __event_us AS __from_us"
-        return f"SELECT {names}, {times} FROM {view.relation} WHERE __event_us IS NOT NULL"
+        return f"SELECT {names}, {times} FROM {view.relation} WHERE __event_us IS NOT NULL{_keyed(view)}"
     created = time_us(quoted(view.created), columns[view.created])
     since = availability(view, columns, rule)
     times = f"{event} AS __event_us, {created} AS __created_us, {since} AS __from_us"
     order = "ORDER BY __from_us, __event_us, __created_us NULLS FIRST"
-    timed = f"SELECT {names}, {times} FROM {view.relation} WHERE __from_us IS NOT NULL"
+    timed = f"SELECT {names}, {times} FROM {view.relation} WHERE __from_us IS NOT NULL{_keyed(view)}"
     return (
         f"SELECT * EXCLUDE (__created_us) FROM ({timed}) WINDOW so_far AS ({_partition(view)}{order}) "
         "QUALIFY __event_us >= max(__event_us) OVER so_far AND lead(__from_us) OVER so_far IS DISTINCT FROM __from_us"
     )
+
+
+def _keyed(view: ViewTable) -> str:
+    """Leave out rows with a NULL key: DuckDB 1.5's ASOF join takes two NULLs for equal, and NULL matches nothing."""
+    return "".join(f" AND {quoted(key)} IS NOT NULL" for key in view.keys)
 
 
 def _never_null(time: str) -> str:

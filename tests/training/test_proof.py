@@ -224,7 +224,7 @@ def test_a_shift_after_the_materialize_fails_the_replay_too(
     side: Side, trained: Trained, shifted: MemoryScorer, cut: int
 ) -> None:
     held_out = trained.test_spine.slice(0, 300)
-    assert replay(side, held_out, [cut], lambda _: None, shifted).differing.size > 10
+    assert replay(side, held_out, [cut], lambda _: None, shifted).differing.size
 
 
 def test_another_model_with_the_same_features_is_told_from_other_features(
