@@ -57,8 +57,14 @@ def connection_string(redis_url: str) -> str:
 
 
 def _settings(home: Home) -> dict[str, Any]:
-    """The repository's feature_store.yaml with the home's registry and, where REDIS_URL is set, its address."""
-    text = os.path.expandvars((repo_folder() / "feature_store.yaml").read_text())
+    """The repository's feature_store.yaml with the home's registry and, where REDIS_URL is set, its address.
+
+    LOCKSTEP_FEATURE_STORE names another file of the repository, e.g. the one with Feast's own stores.
+    """
+    path = repo_folder() / (os.environ.get("LOCKSTEP_FEATURE_STORE") or "feature_store.yaml")
+    if not path.exists():
+        raise MissingTool(f"{path} does not exist; LOCKSTEP_FEATURE_STORE names a file of the Feast repository.")
+    text = os.path.expandvars(path.read_text())
     settings: dict[str, Any] = yaml.safe_load(text)
     registry = settings.get("registry")
     settings["registry"] = {**(registry if isinstance(registry, dict) else {}), "path": str(home.registry)}
