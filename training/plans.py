@@ -44,7 +44,7 @@ def build_plan(store: "FeatureStore", spec: Spec) -> tuple[Plan, dict[str, Funct
 
     Only what the model needs is in it: the inputs that the steps name, and what those are computed from.
     """
-    service = store.get_feature_service(spec.service)
+    service = _service(store, spec.service)
     views, computed = _service_views(store, service)
     functions = {name: _function(name) for name in computed}
     needed = _needed(spec, views, computed, functions)
@@ -67,6 +67,16 @@ def build_plan(store: "FeatureStore", spec: Spec) -> tuple[Plan, dict[str, Funct
     return plan, {name: functions[name] for name in sorted(wanted)}
 
 
+def _service(store: "FeatureStore", name: str) -> Any:
+    known = {service.name: service for service in store.list_feature_services()}
+    if name not in known:
+        raise PlanRefused(
+            f"the registry of project {store.project!r} has no feature service {name!r}; run `feast apply`, or correct "
+            f"the spec.{did_you_mean(name, known)}"
+        )
+    return known[name]
+
+
 def _service_views(store: "FeatureStore", service: Any) -> "tuple[list[FeatureView], dict[str, str]]":
     """The service's feature views under their projections, and the types of its on-demand features by name."""
     views: list[FeatureView] = []
@@ -76,8 +86,18 @@ def _service_views(store: "FeatureStore", service: Any) -> "tuple[list[FeatureVi
         if projection.name in on_demand:
             computed.update({feature.name: str(feature.dtype) for feature in projection.features})
         else:
+            _refuse_alias(projection)
             views.append(store.get_feature_view(projection.name).with_projection(projection))
     return views, computed
+
+
+def _refuse_alias(projection: Any) -> None:
+    """A plan names a view as the store does; the training frame would read an aliased one under its own name."""
+    if projection.name_alias or projection.join_key_map:
+        raise PlanRefused(
+            f"view {projection.name!r} is in the service under another name or with other join keys, which a plan cannot "
+            "serve yet; define a view of its own on the same source."
+        )
 
 
 def _features(view: "FeatureView") -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Open the team's Feast repository against one home: same definitions, with the home's registry and the given Redis."""
 
+import logging
 import os
 import sys
 from importlib.util import find_spec
@@ -92,6 +93,8 @@ def open_store(home: Home) -> "FeatureStore":
     """A FeatureStore on the repository's definitions as last applied to this home. Importing Feast takes seconds."""
     from feast import FeatureStore, RepoConfig
 
+    # Feast warns that a file registry does not need serve_features_while_materializing; seen to be wrong with 0.67.
+    logging.getLogger("feast.repo_config").setLevel(logging.ERROR)
     config = RepoConfig(**_settings(home))
     config.repo_path = repo_folder()
     return FeatureStore(config=config)

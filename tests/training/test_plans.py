@@ -142,6 +142,10 @@ REFUSED: dict[str, tuple[Spec, str]] = {
         "view 'ip_activity' takes 'ip' as int64, but column 'ip' is string",
     ),
     "a join key that does not come": (asking("clicks_24h_by_ip", request={"app": DType.INT64}), "takes column 'ip'"),
+    "an unknown service": (
+        asking("app", service="install_v2"),
+        r"no feature service 'install_v2'; run `feast apply`.* Did you mean 'install_v1'\?",
+    ),
     "a time itself": (asking("last_click_time_by_ip"), "the model takes the timestamp 'last_click_time_by_ip' itself"),
 }
 
@@ -280,3 +284,21 @@ def test_a_key_that_cannot_be_one_is_refused(tmp_path: Path, monkeypatch: pytest
     store.apply([at, view, FeatureService(name="install_v1", features=[view])])
     with pytest.raises(PlanRefused, match="view 'by_time': join key 'at' is a UnixTimestamp"):
         build_plan(store, asking("clicks", request={"at": DType.INT64}))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        lambda view: view.with_name("sender_activity"),
+        lambda view: view.with_join_key_map({"ip": "sender"}),
+    ],
+    ids=["another name", "other join keys"],
+)
+def test_a_view_under_an_alias_is_refused(feast_store: FeatureStore, changed: Callable[[FeatureView], Any]) -> None:
+    view = feast_store.get_feature_view("ip_activity")
+    feast_store.registry.apply_feature_service(FeatureService("aliased", [changed(view)]), feast_store.project)
+    try:
+        with pytest.raises(PlanRefused, match="view 'ip_activity' is in the service under another name"):
+            build_plan(feast_store, asking("clicks_24h_by_ip", service="aliased"))
+    finally:
+        feast_store.registry.delete_feature_service("aliased", feast_store.project)

@@ -9,7 +9,7 @@ import pytest
 from feast import FeatureStore
 from sklearn.linear_model import LogisticRegression
 
-from lockstep.errors import BundleRefused, GateFailed
+from lockstep.errors import BadFile, BundleRefused, GateFailed
 from lockstep.home import Home
 from lockstep.model_store import ModelStore
 from lockstep.times import DAY, HOUR, parse_time
@@ -100,6 +100,12 @@ def test_a_fit_that_ran_out_of_iterations_is_not_published(
     with pytest.raises(GateFailed, match="did not converge: it stopped after 1 of at most 1 iterations"):
         train(feast_store, small(estimator=short, gates=Gates(mean_score_within=9)), elsewhere)
     assert not elsewhere.models.exists()
+
+
+def test_without_a_log_nothing_is_trained_and_the_way_to_one_is_told(feast_store: FeatureStore, tmp_path: Path) -> None:
+    with pytest.raises(BadFile, match="lockstep events generate"):
+        train(feast_store, small(), Home(tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_refused_bundle_publishes_nothing(
