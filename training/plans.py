@@ -95,8 +95,8 @@ def _refuse_alias(projection: Any) -> None:
     """A plan names a view as the store does; the training frame would read an aliased one under its own name."""
     if projection.name_alias or projection.join_key_map:
         raise PlanRefused(
-            f"view {projection.name!r} is in the service under another name or with other join keys, which a plan cannot "
-            "serve yet; define a view of its own on the same source."
+            f"view {projection.name!r} is in the service under another name or with other join keys, which a plan "
+            "cannot serve yet; define a view of its own on the same source."
         )
 
 

@@ -296,7 +296,9 @@ def test_a_key_that_cannot_be_one_is_refused(tmp_path: Path, monkeypatch: pytest
 )
 def test_a_view_under_an_alias_is_refused(feast_store: FeatureStore, changed: Callable[[FeatureView], Any]) -> None:
     view = feast_store.get_feature_view("ip_activity")
-    feast_store.registry.apply_feature_service(FeatureService("aliased", [changed(view)]), feast_store.project)
+    feast_store.registry.apply_feature_service(
+        FeatureService(name="aliased", features=[changed(view)]), feast_store.project
+    )
     try:
         with pytest.raises(PlanRefused, match="view 'ip_activity' is in the service under another name"):
             build_plan(feast_store, asking("clicks_24h_by_ip", service="aliased"))
