@@ -12,6 +12,18 @@ from feast import Entity, FeatureView, Field
 from feast.types import Float64, Int64, String, UnixTimestamp
 from sources import app_table, channel_table, ip_app_table, ip_table, os_table
 
+from lockstep.plan import digest
+from lockstep.stores.definition import DEFINITION_TAG
+from training.tables import definition
+
+
+def meaning(table: str) -> dict[str, str]:
+    """The tag that says what a table holds: whoever changes its SQL changes the view, and a scorer then refuses models
+    that were trained on the old one.
+    """
+    return {DEFINITION_TAG: digest(definition(table))}
+
+
 ip_activity = FeatureView(
     name="ip_activity",
     entities=[ip],
@@ -25,6 +37,7 @@ ip_activity = FeatureView(
         Field(name="recent_apps_by_ip", dtype=String, description="apps of the last ten clicks as tokens, newest last"),
     ],
     source=ip_table,
+    tags=meaning("ip_activity"),
 )
 
 ip_app_activity = FeatureView(
@@ -37,6 +50,7 @@ ip_app_activity = FeatureView(
         Field(name="last_click_time_by_ip_app", dtype=UnixTimestamp, description="last click within 24 h, else NULL"),
     ],
     source=ip_app_table,
+    tags=meaning("ip_app_activity"),
 )
 
 
@@ -55,6 +69,7 @@ def dense_view(entity: Entity, source: object) -> FeatureView:
             Field(name=f"install_rate_72h_{by}", dtype=Float64, description="smoothed installs per click, 72 hours"),
         ],
         source=source,
+        tags=meaning(f"{entity.name}_activity"),
     )
 
 

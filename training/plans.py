@@ -1,16 +1,15 @@
 """From a Feast feature service to the plan that a bundle carries."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lockstep.errors import PlanRefused, did_you_mean
 from lockstep.functions import Function, load
-from lockstep.plan import Column, Computed, DType, Given, JoinKey, Moment, Plan, Stored, View, digest
+from lockstep.plan import Column, Computed, DType, Given, JoinKey, Moment, Plan, Stored, View
+from lockstep.stores.definition import definition_of
 from lockstep.stores.repo import repo_folder
 from training.spec import Spec
-from training.tables import TABLES, definition
 
 if TYPE_CHECKING:
     from feast import FeatureStore, FeatureView
@@ -193,18 +192,10 @@ def _computed_columns(
 def _view(view: "FeatureView") -> View:
     ttl = view.ttl
     ttl_us = round(ttl.total_seconds() * 1e6) if ttl else None
-    return View(_name(view), tuple(_join_keys(view)), ttl_us, _definition(view))
+    return View(_name(view), tuple(_join_keys(view)), ttl_us, definition_of(view))
 
 
 def _name(view: "FeatureView") -> str:
     """Its name in the service: the alias where it has one."""
     name: str = view.projection.name_to_use()  # type: ignore[no-untyped-call]
     return name
-
-
-def _definition(view: "FeatureView") -> str:
-    """Hash of what the view means: names and types, and the SQL that builds its table; the source's name for others."""
-    schema = sorted((field.name, str(field.dtype)) for field in view.schema)
-    if view.name in TABLES:
-        return digest(json.dumps([schema, definition(view.name)]))
-    return digest(json.dumps([schema, view.batch_source.name if view.batch_source else None]))

@@ -1,26 +1,21 @@
 """What the online store needs to know of a Feast feature view."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any
 
 from feast.feature_view import DUMMY_ENTITY_ID
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 
 from lockstep.errors import BadColumn, UnknownColumn
 from lockstep.schema import Field, Schema
+from lockstep.stores.definition import definition_of
 from lockstep.stores.values import dtype_of, key_dtype_of, key_value
 from lockstep.times import SECOND
 from lockstep.view_record import ViewRecord
 
-__all__ = ["DEFINITION_TAG", "StoredView", "stored_view"]
-
-DEFINITION_TAG: Final = "lockstep.definition"
-"""A tag of a feature view that holds the hash of what it means; without it the hash is made of its fields and its
-source's name."""
+__all__ = ["StoredView", "stored_view"]
 
 
 @dataclass(frozen=True)
@@ -117,7 +112,7 @@ def stored_view(project: str, name: str, view: Any) -> StoredView:
         fields=fields,
         created=bool(source is not None and source.created_timestamp_column),
         ttl_us=round(ttl.total_seconds() * SECOND) if ttl else None,
-        definition=_definition(view, source),
+        definition=definition_of(view),
     )
     return StoredView(record)
 
@@ -129,11 +124,3 @@ def _join_keys(view: Any) -> tuple[Field, ...]:
         for column in columns
         if column.name != DUMMY_ENTITY_ID  # Feast's stand-in for no entity, which some of its paths leave out
     )
-
-
-def _definition(view: Any, source: Any) -> str:
-    tagged: str | None = (getattr(view, "tags", None) or {}).get(DEFINITION_TAG)
-    if tagged:
-        return tagged
-    schema = sorted((field.name, str(field.dtype)) for field in getattr(view, "schema", view.features))
-    return hashlib.sha256(json.dumps([schema, source.name if source is not None else ""]).encode()).hexdigest()

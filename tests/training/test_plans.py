@@ -15,12 +15,14 @@ from feast.types import Array, Bool, Float32, Float64, Int64, String, UnixTimest
 from sklearn.impute import SimpleImputer
 
 from lockstep.errors import PlanRefused
-from lockstep.plan import Computed, DType, Given, JoinKey, Moment, Plan, Stored
+from lockstep.plan import Computed, DType, Given, JoinKey, Moment, Plan, Stored, digest
+from lockstep.stores.definition import DEFINITION_TAG, definition_of
+from lockstep.stores.views import stored_view
 from lockstep.times import DAY, HOUR, to_datetime
 from training.plans import EVENT_TIMESTAMP, build_plan, input_names
 from training.spec import Spec, Step
 from training.specs.install import SPEC
-from training.tables import definition
+from training.tables import TABLES, definition
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::RuntimeWarning")
 
@@ -113,15 +115,9 @@ def test_defaults_stand_beside_their_columns(feast_store: FeatureStore) -> None:
     assert {column.name: column.default for column in plan.columns if column.default is not None} == spec.defaults
 
 
-def test_a_view_means_its_schema_and_the_sql_of_its_table(
-    feast_store: FeatureStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = {view.name: view.definition for view in build_plan(feast_store, SPEC)[0].views}
-    changed = {"ip_activity": "SELECT 1"}
-    monkeypatch.setattr("training.plans.definition", lambda table: changed.get(table) or definition(table))
-    after = {view.name: view.definition for view in build_plan(feast_store, SPEC)[0].views}
-    assert [name for name in before if before[name] != after[name]] == ["ip_activity"]
-    assert len(set(before.values())) == len(before)
+def test_the_repository_names_the_sql_of_each_table_in_its_view(feast_store: FeatureStore) -> None:
+    for name in TABLES:
+        assert feast_store.get_feature_view(name).tags[DEFINITION_TAG] == digest(definition(name))
 
 
 REFUSED: dict[str, tuple[Spec, str]] = {
@@ -304,3 +300,17 @@ def test_a_view_under_an_alias_is_refused(feast_store: FeatureStore, changed: Ca
             build_plan(feast_store, asking("clicks_24h_by_ip", service="aliased"))
     finally:
         feast_store.registry.delete_feature_service("aliased", feast_store.project)
+
+
+def test_a_plan_and_the_view_record_say_the_same_of_what_a_view_means(feast_store: FeatureStore) -> None:
+    plan, _ = build_plan(feast_store, SPEC)
+    for view in plan.views:
+        applied = feast_store.get_feature_view(view.name)
+        assert view.definition == stored_view(feast_store.project, view.name, applied).record.definition
+
+
+def test_another_sql_is_another_definition(feast_store: FeatureStore) -> None:
+    view = feast_store.get_feature_view("ip_activity")
+    before = definition_of(view)
+    view.tags = {**view.tags, DEFINITION_TAG: "another text"}
+    assert definition_of(view) != before
