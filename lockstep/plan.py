@@ -143,6 +143,11 @@ class Column:
     default: float | int | str | None = None
     """Takes the place of a value that is missing, stale or unreadable; None: such a value is NULL."""
 
+    @cached_property
+    def instead(self) -> Array:
+        """What stands where there is no usable value: the default, else what means NULL. Shape (), of the dtype."""
+        return np.array(self.dtype.missing if self.default is None else self.default, self.dtype.numpy)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -174,6 +179,21 @@ class Plan:
     def resolved(self) -> tuple[Column, ...]:
         """The columns that `resolve` fills: all but the computed ones."""
         return tuple(column for column in self.columns if not isinstance(column.source, Computed))
+
+    @cached_property
+    def reads(self) -> Mapping[str, tuple[tuple[Column, Stored], ...]]:
+        """By view: the columns read from it; none for a view that only a removed column needed."""
+        return {view.name: tuple(self.stored(view.name)) for view in self.views}
+
+    @cached_property
+    def moments(self) -> tuple[str, ...]:
+        """The columns that are the row's own time."""
+        return tuple(column.name for column in self.columns if isinstance(column.source, Moment))
+
+    @cached_property
+    def computed(self) -> tuple[tuple[Column, Computed], ...]:
+        """The columns that functions make, in an order in which they can run."""
+        return tuple((column, column.source) for column in self.columns if isinstance(column.source, Computed))
 
     def stored(self, view: str) -> Iterator[tuple[Column, Stored]]:
         """The columns read from one view."""

@@ -1,15 +1,15 @@
 """The one function that turns what was found into what the model gets, in training and in serving alike."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lockstep.plan import Array, Column, Given, Moment, Plan, Stored, View
+from lockstep.plan import Array, Column, Plan, Stored, View
 from lockstep.status import Rung, Status
 
-__all__ = ["Resolved", "ViewRows", "resolve", "row_status"]
+__all__ = ["Resolved", "ViewFound", "ViewRows", "resolve", "row_status"]
 
 _NEVER = np.iinfo(np.int64).max
 
@@ -23,16 +23,43 @@ class ViewRows:
     event_us: NDArray[np.int64]
     """Shape (rows,): event_timestamp of the row found, in µs; any number where none was found."""
     values: Mapping[str, Array]
-    """By field of the view: shape (rows,), in the dtype of the plan's column; any value where `valid` is False."""
-    valid: Mapping[str, NDArray[np.bool_]]
-    """By field of the view: False where the value is NULL or no row was found."""
+    """By field of the view: shape (rows,), in the dtype of the plan's column; any value where the state is not PRESENT.
+    Empty where nothing was found for any row."""
+    states: NDArray[np.int8]
+    """Shape (fields, rows), fields in the order of `values`: PRESENT, NULL, NOT_FOUND (the row is of a schema without
+    this field) or UNREADABLE (of one that has it with another type). What stands where no row was found is ignored."""
     created_us: NDArray[np.int64] | None = None
     """Shape (rows,): created timestamp in µs where the source has one; None where it has none."""
 
     @staticmethod
     def missing(rows: int, status: Status) -> "ViewRows":
         """No row found for any key, all for the same reason."""
-        return ViewRows(np.full(rows, status, np.int8), np.zeros(rows, np.int64), {}, {})
+        return ViewRows(np.full(rows, status, np.int8), np.zeros(rows, np.int64), {}, np.empty((0, rows), np.int8))
+
+    @staticmethod
+    def of(
+        found: NDArray[np.int8],
+        event_us: NDArray[np.int64],
+        values: Mapping[str, Array],
+        valid: Mapping[str, NDArray[np.bool_]],
+    ) -> "ViewRows":
+        """Rows whose fields all have the plan's types: each is a value where `valid`, else NULL."""
+        states = [np.where(valid[name], np.int8(Status.PRESENT), np.int8(Status.NULL)) for name in values]
+        return ViewRows(found, event_us, values, np.array(states, np.int8).reshape(len(values), len(found)))
+
+
+@dataclass(frozen=True)
+class ViewFound:
+    """What was found for the columns that a plan reads from one view."""
+
+    names: tuple[str, ...]
+    """The columns."""
+    status: NDArray[np.int8]
+    """The Status of each value before any default. Shape (columns, rows)."""
+    defaulted: NDArray[np.bool_]
+    """True where the plan's default took the place of a value. Shape (columns, rows)."""
+    event_us: NDArray[np.int64]
+    """Shape (rows,): event_timestamp of the row found; any number where none was."""
 
 
 @dataclass(frozen=True)
@@ -45,18 +72,25 @@ class Resolved:
     """By stored or given column: the Status of each row, before any default."""
     defaulted: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
     """By stored or given column: True where the plan's default took the place of a value."""
-    stored: list[str] = field(default_factory=list)
-    """The columns that were read from a store."""
+    views: dict[str, ViewFound] = field(default_factory=dict)
+    """By view of which the plan reads columns: the same for all of them at once."""
 
-    def rung(self) -> Rung:
-        """The worst rung that any row stands on."""
-        if not self.stored:
-            return Rung.FRESH
-        status = np.stack([self.status[name] for name in self.stored])
-        if (status == Status.UNREACHABLE).all(axis=0).any():
-            return Rung.ALL_DEFAULTS
-        usable = (status == Status.PRESENT) | (status == Status.NULL)
-        return Rung.FRESH if usable.all() else Rung.DEFAULTS
+    @property
+    def stored(self) -> list[str]:
+        """The columns that were read from a store."""
+        return [name for view in self.views.values() for name in view.names]
+
+    def rungs(self, rows: int) -> NDArray[np.int8]:
+        """The rung that each row stands on. Shape (rows,)."""
+        rungs = np.full(rows, Rung.FRESH, np.int8)
+        if not self.views:
+            return rungs
+        for view in self.views.values():
+            rungs[(view.status > Status.NULL).any(axis=0)] = Rung.DEFAULTS
+        if rungs.any():
+            unread = [(view.status == Status.UNREACHABLE).all(axis=0) for view in self.views.values()]
+            rungs[np.logical_and.reduce(unread)] = Rung.ALL_DEFAULTS
+        return rungs
 
 
 def row_status(rows: ViewRows, t: NDArray[np.int64], ttl_us: int | None) -> NDArray[np.int8]:
@@ -64,12 +98,14 @@ def row_status(rows: ViewRows, t: NDArray[np.int64], ttl_us: int | None) -> NDAr
 
     Returns shape (rows,): PRESENT where the row is usable, FUTURE or STALE where time forbids it, else as found.
     """
-    status = rows.found.astype(np.int8)
-    present = status == Status.PRESENT
     future = rows.event_us > t
     if rows.created_us is not None:
         future |= rows.created_us > t
     stale = t - rows.event_us > (_NEVER if ttl_us is None else ttl_us)
+    if not (future.any() or stale.any()):
+        return rows.found
+    status = rows.found.copy()
+    present = status == Status.PRESENT
     status[present & stale] = Status.STALE
     status[present & future] = Status.FUTURE
     return status
@@ -83,48 +119,53 @@ def resolve(plan: Plan, found: Mapping[str, ViewRows], given: Mapping[str, Array
     Raises KeyError where a view or a given column without default is absent: the caller checks the request before.
     """
     resolved = Resolved()
-    usable = {view.name: _view_status(view, found[view.name], t) for view in plan.views}
-    for column in plan.resolved:
-        match column.source:
-            case Stored(view=view, field=name):
-                _fill_stored(resolved, column, found[view], name, usable[view])
-            case Given():
-                _fill_given(resolved, column, given, len(t))
-            case Moment():
-                resolved.columns[column.name] = t.astype(np.float64)
+    for view in plan.views:
+        if plan.reads[view.name]:
+            _fill_view(resolved, view, plan.reads[view.name], found[view.name], t)
+    for column in plan.given.values():
+        _fill_given(resolved, column, given, len(t))
+    for name in plan.moments:
+        resolved.columns[name] = t.astype(np.float64)
     return resolved
 
 
-def _view_status(view: View, rows: ViewRows, t: NDArray[np.int64]) -> NDArray[np.int8]:
-    return row_status(rows, t, view.ttl_us)
+def _fill_view(
+    resolved: Resolved, view: View, reads: Sequence[tuple[Column, Stored]], rows: ViewRows, t: NDArray[np.int64]
+) -> None:
+    """All columns of one view: what is the same for all is decided once."""
+    row = row_status(rows, t, view.ttl_us)
+    if rows.values:
+        status = np.where(row == Status.PRESENT, _in_order(rows, reads), row)
+    else:
+        status = np.repeat(row[None], len(reads), axis=0)
+    absent = status != Status.PRESENT
+    some = bool(absent.any())
+    defaulted = absent if all(column.default is not None for column, _ in reads) else absent.copy()
+    for place, (column, source) in enumerate(reads):
+        values = rows.values[source.field] if rows.values else np.empty(len(t), column.dtype.numpy)
+        resolved.columns[column.name] = _filled(column, values, absent[place]) if some else values
+        if column.default is None:
+            defaulted[place] = False
+        resolved.status[column.name], resolved.defaulted[column.name] = status[place], defaulted[place]
+    names = tuple(column.name for column, _ in reads)
+    resolved.views[view.name] = ViewFound(names, status, defaulted, rows.event_us)
 
 
-def _fill_stored(resolved: Resolved, column: Column, rows: ViewRows, name: str, row: NDArray[np.int8]) -> None:
-    resolved.stored.append(column.name)
-    present = row == Status.PRESENT
-    if not present.any():
-        _fill(resolved, column, np.empty(len(row), column.dtype.numpy), present, row)
-        return
-    valid = rows.valid[name] & present
-    status = np.where(present & ~valid, np.int8(Status.NULL), row)
-    _fill(resolved, column, rows.values[name], valid, status)
+def _in_order(rows: ViewRows, reads: Sequence[tuple[Column, Stored]]) -> NDArray[np.int8]:
+    """The states of the fields that the columns read, in the columns' order."""
+    fields = list(rows.values)
+    wanted = [source.field for _, source in reads]
+    return rows.states if fields == wanted else rows.states[[fields.index(name) for name in wanted]]
+
+
+def _filled(column: Column, values: Array, absent: NDArray[np.bool_]) -> Array:
+    filled: Array = np.where(absent, column.instead, values)
+    return filled
 
 
 def _fill_given(resolved: Resolved, column: Column, given: Mapping[str, Array], rows: int) -> None:
-    if column.name in given or column.default is None:
-        resolved.columns[column.name] = given[column.name]
-        resolved.status[column.name] = np.full(rows, Status.REQUEST, np.int8)
-        resolved.defaulted[column.name] = np.zeros(rows, np.bool_)
-        return
-    nothing = np.zeros(rows, np.bool_)
-    _fill(resolved, column, np.empty(rows, column.dtype.numpy), nothing, np.full(rows, Status.NULL, np.int8))
-
-
-def _fill(
-    resolved: Resolved, column: Column, values: Array, valid: NDArray[np.bool_], status: NDArray[np.int8]
-) -> None:
-    instead = column.dtype.missing if column.default is None else column.default
-    filled = values if valid.all() else np.where(valid, values, np.array(instead, column.dtype.numpy))
-    resolved.columns[column.name] = filled.astype(column.dtype.numpy, copy=False)
-    resolved.status[column.name] = status
-    resolved.defaulted[column.name] = ~valid if column.default is not None else np.zeros(len(valid), np.bool_)
+    sent = column.name in given or column.default is None
+    values = given[column.name] if sent else np.full(rows, column.instead)
+    resolved.columns[column.name] = values
+    resolved.status[column.name] = np.full(rows, Status.REQUEST if sent else Status.NULL, np.int8)
+    resolved.defaulted[column.name] = np.full(rows, not sent)

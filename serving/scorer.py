@@ -87,7 +87,7 @@ class Scorer:
         resolved = resolve(bundle.plan, found, given, t)
         # On the event loop: a run takes tens of microseconds, as long as the way to a thread and back.
         scores, ran = _run(bundle, resolved, len(t))
-        rung = resolved.rung() if ran else Rung.PRIOR
+        rung = Rung(int(resolved.rungs(len(t)).max())) if ran else Rung.PRIOR
         views = tuple(summaries(bundle.plan, resolved))
         return Scores(scores, bundle.manifest.name, bundle.manifest.version, views, rung)
 

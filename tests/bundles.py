@@ -159,10 +159,13 @@ class MemoryReader:
             name: [None if one is None else getattr(one, name) for one in found] for name in ("clicks", "last_click")
         }
         return {
-            "ip_activity": ViewRows(
+            "ip_activity": ViewRows.of(
                 np.array([Status.NOT_FOUND if one is None else Status.PRESENT for one in found], np.int8),
                 np.array([0 if one is None else one.event_us for one in found], np.int64),
-                {name: np.array([value or 0.0 for value in values]) for name, values in fields.items()},
+                {
+                    name: np.array([value or 0.0 for value in values], PLAN.by_name[name].dtype.numpy)
+                    for name, values in fields.items()
+                },
                 {name: np.array([value is not None for value in values]) for name, values in fields.items()},
             )
         }

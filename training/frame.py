@@ -108,7 +108,7 @@ def _view_rows(plan: Plan, view: str, joined: pa.Table, t: NDArray[np.int64]) ->
     values, valid = {}, {}
     for column, source in plan.stored(view):
         values[source.field], valid[source.field] = as_column(column, joined[f"{view}__{source.field}"])
-    return ViewRows(np.full(len(t), Status.PRESENT, np.int8), t, values, valid)
+    return ViewRows.of(np.full(len(t), Status.PRESENT, np.int8), t, values, valid)
 
 
 def assemble(plan: Plan, functions: Mapping[str, Function], found: Mapping[str, ViewRows], spine: pa.Table) -> Frame:

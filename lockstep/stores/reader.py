@@ -124,7 +124,7 @@ def _view_rows(view: str, stored: Sequence[tuple[Column, Stored]], vectors: Mapp
     _log_unreadable(view, decoded)
     found = np.where(absent, Status.NOT_FOUND, np.where(unreadable, Status.UNREADABLE, Status.PRESENT)).astype(np.int8)
     values = {field: one.values for field, one in decoded.items()}
-    return ViewRows(found, event_us, values, {field: ~(one.null | one.unreadable) for field, one in decoded.items()})
+    return ViewRows.of(found, event_us, values, {field: ~(one.null | one.unreadable) for field, one in decoded.items()})
 
 
 def _event_us(timestamps: Iterable[Any]) -> NDArray[np.int64]:

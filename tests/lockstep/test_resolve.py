@@ -24,7 +24,7 @@ def us(*times: int) -> Array:
 def rows_of(found: list[Status], clicks: list[float | None], *, event_us: int = NOON) -> ViewRows:
     """Rows of `ip_activity`, all of one time, with last_click NULL."""
     valid = [value is not None for value in clicks]
-    return ViewRows(
+    return ViewRows.of(
         np.array(found, np.int8),
         np.full(len(found), event_us, np.int64),
         {"clicks": np.array([value or 0 for value in clicks], np.float32), "last_click": np.zeros(len(found))},
@@ -55,7 +55,13 @@ def test_a_row_is_usable_by_the_rule_for_time(
     rows: list[tuple[Status, int, int, int]], ttl: int | None, with_created: bool
 ) -> None:
     found, t, event, created = (list(column) for column in zip(*rows, strict=True))
-    view = ViewRows(np.array(found, np.int8), us(*event), {}, {}, us(*created) if with_created else None)
+    view = ViewRows(
+        np.array(found, np.int8),
+        us(*event),
+        {},
+        np.empty((0, len(rows)), np.int8),
+        us(*created) if with_created else None,
+    )
     expected = []
     for status, now, at, made in zip(found, t, event, created, strict=True):
         if status is not Status.PRESENT:
@@ -154,12 +160,12 @@ RUNGS = {
 
 @pytest.mark.parametrize(("found", "clicks", "t", "rung"), RUNGS.values(), ids=RUNGS.keys())
 def test_the_rung_is_that_of_the_worst_row(found: list[Status], clicks: list[float | None], t: int, rung: Rung) -> None:
-    assert resolved(rows_of(found, clicks), t).rung() is rung
+    assert resolved(rows_of(found, clicks), t).rungs(len(found)).max() == rung
 
 
 def test_a_plan_without_stored_features_is_always_fresh() -> None:
     plan = Plan("p", "s", (), (Column("bid", DType.FLOAT32, Given("request"), 0.0),), ("bid",))
-    assert resolve(plan, {}, {}, us(NOON)).rung() is Rung.FRESH
+    assert resolve(plan, {}, {}, us(NOON)).rungs(1).tolist() == [Rung.FRESH]
 
 
 def test_one_view_that_answers_keeps_the_others_off_the_last_rung() -> None:
@@ -167,4 +173,4 @@ def test_one_view_that_answers_keeps_the_others_off_the_last_rung() -> None:
     columns = (*PLAN.columns, Column("more", DType.FLOAT32, Stored("other", "more")))
     plan = replace(PLAN, views=(*PLAN.views, other), columns=columns)
     found = {"ip_activity": rows_of([Status.PRESENT], [1.0]), "other": ViewRows.missing(1, Status.UNREACHABLE)}
-    assert resolve(plan, found, given_columns(1), us(NOON)).rung() is Rung.DEFAULTS
+    assert resolve(plan, found, given_columns(1), us(NOON)).rungs(1).tolist() == [Rung.DEFAULTS]

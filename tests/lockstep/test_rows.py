@@ -385,7 +385,8 @@ def test_two_fields_of_one_name_are_refused() -> None:
 @PATIENT
 def test_one_row_is_judged_as_many_are(event: int, created: int | None, t: int, ttl: int | None) -> None:
     created_us = NO_CREATED if created is None else created
-    rows = ViewRows(np.array([Status.PRESENT], np.int8), np.array([event]), {}, {}, np.array([created_us]))
+    found, nothing = np.array([Status.PRESENT], np.int8), np.empty((0, 1), np.int8)
+    rows = ViewRows(found, np.array([event]), {}, nothing, np.array([created_us]))
     assert OneRow(event, created_us, []).status(t, ttl) == row_status(rows, np.array([t]), ttl)[0]
 
 

@@ -73,7 +73,7 @@ class MemoryScorer:
             array = pa.chunked_array([pa.array([hit[1][source.field] if hit else None for hit in hits], read)])
             values[source.field], valid[source.field] = as_column(column, array)
         status = [Status.PRESENT if hit else Status.NOT_FOUND for hit in hits]
-        return ViewRows(np.array(status, np.int8), np.array([hit[0] if hit else 0 for hit in hits]), values, valid)
+        return ViewRows.of(np.array(status, np.int8), np.array([hit[0] if hit else 0 for hit in hits]), values, valid)
 
     def read(self, plan: Plan, given: Mapping[str, Array], t: NDArray[np.int64]) -> Mapping[str, Array]:
         """Resolved columns, for naming what differs."""

@@ -157,7 +157,8 @@ def keys(*ips: int, publisher: str = "news") -> dict[str, Array]:
 
 def usable(rows: ViewRows, field: str) -> list[Any]:
     """Values, None where NULL or not found."""
-    return [value if valid else None for value, valid in zip(rows.values[field], rows.valid[field], strict=True)]
+    states = rows.states[list(rows.values).index(field)]
+    return [None if state else value for value, state in zip(rows.values[field], states, strict=True)]
 
 
 async def test_values_come_back_in_the_types_of_the_plan(reader: FeastReader) -> None:
