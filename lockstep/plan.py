@@ -93,7 +93,7 @@ class View:
     ttl_us: int | None
     """A row is usable at t while t − event_timestamp <= ttl_us; None: for ever."""
     definition: str
-    """SHA-256 of what the view means: its schema and, where known, the SQL that builds its table."""
+    """SHA-256 of what the view means, e.g. of the SQL that builds its table: lockstep.stores.definition."""
 
 
 @dataclass(frozen=True)

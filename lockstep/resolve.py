@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lockstep.plan import Array, Column, Plan, Stored, View
-from lockstep.status import Rung, Status
+from lockstep.status import NULL, PRESENT, Rung, Status
 
 __all__ = ["Resolved", "ViewFound", "ViewRows", "resolve", "row_status"]
 
@@ -44,7 +44,7 @@ class ViewRows:
         valid: Mapping[str, NDArray[np.bool_]],
     ) -> "ViewRows":
         """Rows whose fields all have the plan's types: each is a value where `valid`, else NULL."""
-        states = [np.where(valid[name], np.int8(Status.PRESENT), np.int8(Status.NULL)) for name in values]
+        states = [np.where(valid[name], PRESENT, NULL) for name in values]
         return ViewRows(found, event_us, values, np.array(states, np.int8).reshape(len(values), len(found)))
 
 
@@ -86,7 +86,7 @@ class Resolved:
         if not self.views:
             return rungs
         for view in self.views.values():
-            rungs[(view.status > Status.NULL).any(axis=0)] = Rung.DEFAULTS
+            rungs[(view.status > NULL).any(axis=0)] = Rung.DEFAULTS
         if rungs.any():
             unread = [(view.status == Status.UNREACHABLE).all(axis=0) for view in self.views.values()]
             rungs[np.logical_and.reduce(unread)] = Rung.ALL_DEFAULTS
@@ -105,7 +105,7 @@ def row_status(rows: ViewRows, t: NDArray[np.int64], ttl_us: int | None) -> NDAr
     if not (future.any() or stale.any()):
         return rows.found
     status = rows.found.copy()
-    present = status == Status.PRESENT
+    present = status == PRESENT
     status[present & stale] = Status.STALE
     status[present & future] = Status.FUTURE
     return status
@@ -135,10 +135,10 @@ def _fill_view(
     """All columns of one view: what is the same for all is decided once."""
     row = row_status(rows, t, view.ttl_us)
     if rows.values:
-        status = np.where(row == Status.PRESENT, _in_order(rows, reads), row)
+        status = np.where(row == PRESENT, _in_order(rows, reads), row)
     else:
         status = np.repeat(row[None], len(reads), axis=0)
-    absent = status != Status.PRESENT
+    absent = status != PRESENT
     some = bool(absent.any())
     defaulted = absent if all(column.default is not None for column, _ in reads) else absent.copy()
     for place, (column, source) in enumerate(reads):

@@ -1,6 +1,5 @@
 """What a feature view means, as one hash. Apart from the other modules because it does not import Feast."""
 
-import json
 from typing import Any, Final
 
 from lockstep.plan import digest
@@ -13,12 +12,11 @@ SQL changes the tag, and a scorer then refuses a model that was trained on the o
 
 
 def definition_of(view: Any) -> str:
-    """Hash of what a view means: names and types of its columns, and its DEFINITION_TAG, or its source's name where it
-    has none.
+    """Hash of what a view means: of its DEFINITION_TAG, or of its source's name where it has none.
 
-    One function for the view record and for the plan of a bundle, so that the scorer can compare the two.
+    One function for the view record and for the plan of a bundle, so that the scorer can compare the two. The features'
+    names and types are not in it: those are compared one by one, and a feature more changes nothing for the others.
     """
     source = getattr(view, "batch_source", None)
-    meant = (getattr(view, "tags", None) or {}).get(DEFINITION_TAG) or (source.name if source is not None else "")
-    schema = sorted((field.name, str(field.dtype)) for field in getattr(view, "schema", view.features))
-    return digest(json.dumps([schema, meant]))
+    tags = getattr(view, "tags", None) or {}
+    return digest(tags.get(DEFINITION_TAG) or (source.name if source is not None else ""))

@@ -1,9 +1,5 @@
 """From a connection string to a client of one Redis, of a Redis Cluster, or of the master that Sentinels name."""
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Final, TypeAlias
 
 import redis
@@ -13,6 +9,7 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.cluster import ClusterNode
 
 from lockstep.errors import BadConnection
+from lockstep.redis_where import RedisType, Where, parse
 
 __all__ = ["AsyncClient", "Client", "RedisType", "Where", "connect", "connect_async", "parse"]
 
@@ -21,61 +18,6 @@ AsyncClient: TypeAlias = redis.asyncio.Redis | redis.asyncio.RedisCluster
 
 _TIMEOUTS: Final[dict[str, Any]] = {"socket_timeout": 10.0, "socket_connect_timeout": 5.0}
 """Seconds. Without them a host that vanishes blocks its caller for ever."""
-
-
-class RedisType(StrEnum):
-    """The topologies, with the names of Feast's own Redis store."""
-
-    REDIS = "redis"
-    CLUSTER = "redis_cluster"
-    SENTINEL = "redis_sentinel"
-
-
-@dataclass(frozen=True)
-class Where:
-    """Everything that names a Redis."""
-
-    connection_string: str
-    """host:port,host:port,option=value,… as Feast's Redis store takes it, or a redis:// or rediss:// URL."""
-    redis_type: RedisType = RedisType.REDIS
-    sentinel_master: str = "mymaster"
-    credentials: Mapping[str, str] = field(default_factory=dict)
-    """`username` and `password`; they go before those of the connection string."""
-    sentinel_kwargs: Mapping[str, Any] = field(default_factory=dict)
-    """Options of the connections to the Sentinels themselves, e.g. their password or ssl."""
-
-
-def parse(connection_string: str) -> tuple[list[tuple[str, int]], dict[str, Any]]:
-    """Nodes and options of a connection string. Raises BadConnection.
-
-    >>> parse("cache:6379,db=2,ssl=true,username=bidder,password=0123")
-    ([('cache', 6379)], {'db': 2, 'ssl': True, 'username': 'bidder', 'password': '0123'})
-    """
-    parts = [part.strip() for part in connection_string.split(",") if part.strip()]
-    nodes = [_node(part) for part in parts if "=" not in part]
-    if not nodes:
-        raise BadConnection(
-            "the connection string names no host. Write host:port[,option=value…], e.g. localhost:6379,db=0."
-        )
-    return nodes, dict(_option(part) for part in parts if "=" in part)
-
-
-def _node(part: str) -> tuple[str, int]:
-    host, _, port = part.rpartition(":")
-    if not host or not port.isdecimal():
-        raise BadConnection(f"connection string: {part!r} is no host:port.")
-    return host.strip("[]"), int(port)
-
-
-def _option(part: str) -> tuple[str, Any]:
-    """A value is JSON where it can be read so; a name or a password is always text."""
-    name, value = part.split("=", 1)
-    if name in ("username", "password"):
-        return name, value
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
 
 
 def connect(where: Where) -> Client:

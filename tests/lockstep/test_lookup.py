@@ -1,0 +1,223 @@
+"""The fast way from packed rows to a plan's columns, against the way that knows every case, and against the rows."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lockstep.errors import DefinitionDiffers
+from lockstep.lookup import Lookup
+from lockstep.plan import Array, Column, Given, JoinKey, Plan, Stored, View
+from lockstep.plan import DType as Served
+from lockstep.resolve import ViewRows
+from lockstep.rows import pack
+from lockstep.schema import DType, Field
+from lockstep.status import Status
+from lockstep.view_record import ViewRecord
+
+NOW = 1_510_228_800_000_000
+
+FIELDS = (
+    Field("clicks", DType.INT64),
+    Field("rate", DType.FLOAT64),
+    Field("score", DType.FLOAT32),
+    Field("days", DType.INT32),
+    Field("known", DType.BOOL),
+    Field("last", DType.TIMESTAMP),
+    Field("apps", DType.STRING),
+    Field("site", DType.STRING),
+)
+SERVED = {
+    "clicks": Served.FLOAT32,
+    "rate": Served.FLOAT32,
+    "score": Served.FLOAT64,
+    "days": Served.FLOAT32,
+    "known": Served.FLOAT32,
+    "last": Served.TIMESTAMP,
+    "apps": Served.STRING,
+    "site": Served.STRING,
+}
+VALUES: dict[DType, st.SearchStrategy[Any]] = {
+    DType.INT64: st.integers(-(2**63), 2**63 - 1),
+    DType.FLOAT64: st.floats(),
+    DType.FLOAT32: st.floats(width=32),
+    DType.INT32: st.integers(-(2**31), 2**31 - 1),
+    DType.BOOL: st.booleans(),
+    DType.TIMESTAMP: st.integers(-(2**53), 2**53),
+    DType.STRING: st.text(max_size=5),
+}
+
+
+def record(fields: Sequence[Field] = FIELDS, *, created: bool = False, definition: str = "it") -> ViewRecord:
+    return ViewRecord("shop", "by_ip", (Field("ip", DType.INT64),), tuple(fields), created, 60, definition)
+
+
+def plan(names: Sequence[str] = tuple(SERVED)) -> Plan:
+    stored = tuple(Column(name, SERVED[name], Stored("by_ip", name)) for name in names)
+    view = View("by_ip", (JoinKey("ip", "ip", Served.INT64),), 60, "it")
+    inputs = tuple(name for name in names if SERVED[name] is not Served.TIMESTAMP)
+    return Plan("shop", "s", (view,), (Column("ip", Served.INT64, Given("join_key")), *stored), inputs)
+
+
+def packed(made: ViewRecord, rows: Sequence[Sequence[Any]], event_us: Sequence[int]) -> list[bytes]:
+    columns = {field.name: pa.array([row[i] for row in rows], field.dtype.arrow) for i, field in enumerate(made.fields)}
+    times = {"event": pa.array(event_us, pa.timestamp("us", "UTC"))}
+    table = pa.table({**columns, **times, "created": times["event"]})
+    found: list[bytes] = pack(
+        table, made.schema, event="event", created="created" if made.created else None
+    ).to_pylist()
+    return found
+
+
+def asked(lookup: Lookup, *ips: int) -> Any:
+    return lookup.ask({"ip": np.array(ips, np.int64)}, len(ips))
+
+
+def same(one: ViewRows, other: ViewRows) -> None:
+    """Equal in all that `resolve` looks at."""
+    np.testing.assert_array_equal(one.found, other.found)
+    present = one.found == Status.PRESENT
+    np.testing.assert_array_equal(one.event_us[present], other.event_us[present])
+    np.testing.assert_array_equal(one.states[:, present], other.states[:, present])
+    if one.created_us is not None and other.created_us is not None:
+        np.testing.assert_array_equal(one.created_us[present], other.created_us[present])
+    assert list(one.values) == list(other.values)
+    for place, name in enumerate(one.values):
+        assert one.values[name].dtype == other.values[name].dtype
+        here = present & (one.states[place] == Status.PRESENT)
+        np.testing.assert_array_equal(one.values[name][here], other.values[name][here])
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[ViewRecord, list[list[Any]], list[int]]:
+    fields = draw(st.lists(st.sampled_from(FIELDS), min_size=1, unique=True))
+    made = record(fields, created=draw(st.booleans()))
+    row = st.tuples(*(st.none() | VALUES[field.dtype] for field in fields)).map(list)
+    rows = draw(st.lists(row, min_size=1, max_size=6))
+    return made, rows, draw(st.lists(st.integers(0, NOW), min_size=len(rows), max_size=len(rows)))
+
+
+@given(tables(), st.data())
+@settings(max_examples=150, deadline=None)
+def test_the_fast_way_gives_what_the_other_way_gives(
+    table: tuple[ViewRecord, list[list[Any]], list[int]], data: st.DataObject
+) -> None:
+    made, rows, event_us = table
+    there = [row if data.draw(st.booleans()) else None for row in packed(made, rows, event_us)]
+    lookup = Lookup(plan([field.name for field in made.fields]), {"by_ip": [made]})
+    ips = [data.draw(st.integers(0, len(rows) - 1)) for _ in range(data.draw(st.integers(1, 40)))]
+    request = asked(lookup, *ips)
+    by_key = dict(zip(asked(lookup, *range(len(rows))).keys, there, strict=True))
+    answers = [by_key[key] for key in request.keys]
+    fast = lookup.read(request, answers)
+    view, _, inverse = request.parts[0]
+    same(fast.views["by_ip"], view.read(answers, inverse))
+    assert fast.unreadable == ()
+    for place, ip in enumerate(ips):
+        _is_the_row(fast.views["by_ip"], place, made, None if there[ip] is None else rows[ip], event_us[ip])
+
+
+def _is_the_row(found: ViewRows, place: int, made: ViewRecord, row: list[Any] | None, event_us: int) -> None:
+    assert found.found[place] == (Status.NOT_FOUND if row is None else Status.PRESENT)
+    if row is None:
+        return
+    assert found.event_us[place] == event_us
+    for position, (field, value) in enumerate(zip(made.fields, row, strict=True)):
+        null = value is None or value != value
+        assert found.states[position, place] == (Status.NULL if null else Status.PRESENT)
+        if not null:
+            served = SERVED[field.name].numpy
+            with np.errstate(over="ignore"):
+                expected = value if field.dtype is DType.STRING else np.array(value, field.dtype.numpy).astype(served)
+            assert found.values[field.name][place] == expected
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=60), st.data())
+def test_every_row_asks_for_its_own_key_and_every_key_once(ips: list[int], data: st.DataObject) -> None:
+    apps = [data.draw(st.sampled_from([0, 1, -5, 2**40])) for _ in ips]
+    sites = [data.draw(st.text(max_size=3)) for _ in ips]
+    keys = (Field("ip", DType.INT64), Field("app", DType.INT64), Field("site", DType.STRING))
+    for wanted in (keys[:1], keys[:2], keys[1:], keys):
+        made = replace(record(), join_keys=wanted)
+        joined = tuple(JoinKey(key.name, key.name, Served(key.dtype.value)) for key in wanted)
+        given_columns = tuple(Column(key.name, Served(key.dtype.value), Given("join_key")) for key in keys)
+        other = replace(plan(), views=(replace(plan().views[0], join_keys=joined),), columns=given_columns, inputs=())
+        other = replace(other, columns=(*given_columns, Column("clicks", Served.FLOAT32, Stored("by_ip", "clicks"))))
+        columns: dict[str, Array] = {
+            "ip": np.array(ips, np.int64),
+            "app": np.array(apps, np.int64),
+            "site": np.array(sites, object),
+        }
+        request = Lookup(other, {"by_ip": [made]}).ask(columns, len(ips))
+        _, part, inverse = request.parts[0]
+        assert len(set(request.keys)) == len(request.keys) == part.stop
+        for row in range(len(ips)):
+            expected = made.key_space.encode_one({key.name: columns[key.name].tolist()[row] for key in wanted})
+            assert request.keys[row if inverse is None else int(inverse[row])] == expected
+
+
+def test_rows_of_an_older_schema_and_damaged_ones_are_read_beside_new_ones() -> None:
+    old, new = record(FIELDS[:1]), record(FIELDS[:2])
+    rows = [*packed(new, [[1, 0.5]], [NOW]), *packed(old, [[2]], [NOW]), b"damaged", None]
+    lookup = Lookup(plan(["clicks", "rate"]), {"by_ip": [new, old]})
+    request = asked(lookup, 1, 2, 3, 4)
+    found = lookup.read(request, rows)
+    view = found.views["by_ip"]
+    assert view.found.tolist() == [Status.PRESENT, Status.PRESENT, Status.UNREADABLE, Status.NOT_FOUND]
+    assert view.states[1, :2].tolist() == [Status.PRESENT, Status.NOT_FOUND]
+    assert view.values["clicks"][:2].tolist() == [1.0, 2.0]
+    assert found.unreadable == (("by_ip", request.keys[2]),)
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=120), st.integers(0, 200))
+def test_bytes_that_nobody_wrote_are_unreadable_and_never_a_value(garbage: bytes, bit: int) -> None:
+    made = record()
+    sound = packed(made, [[1, 0.5, 0.25, 7, True, NOW, "ab", ""]], [NOW])[0]
+    flipped = bytearray(sound)
+    flipped[bit // 8 % len(sound)] ^= 1 << bit % 8
+    lookup = Lookup(plan(), {"by_ip": [made]})
+    answer = lookup.read(asked(lookup, 1, 2, 3), [garbage or b"\0", bytes(flipped), sound]).views["by_ip"]
+    assert answer.found.tolist() == [Status.UNREADABLE, Status.UNREADABLE, Status.PRESENT]
+
+
+def test_a_field_of_another_type_and_one_that_is_gone_say_so() -> None:
+    made = record([Field("clicks", DType.STRING), Field("rate", DType.FLOAT64)])
+    lookup = Lookup(plan(["clicks", "rate", "days"]), {"by_ip": [made]})
+    view = lookup.read(asked(lookup, 1), packed(made, [["a", 0.5]], [NOW])).views["by_ip"]
+    assert view.states[:, 0].tolist() == [Status.UNREADABLE, Status.PRESENT, Status.NOT_FOUND]
+
+
+def test_a_view_that_means_something_else_is_refused_by_name() -> None:
+    with pytest.raises(DefinitionDiffers, match=r"view 'by_ip' was defined otherwise .*: clicks would mean"):
+        Lookup(plan(["clicks"]), {"by_ip": [record(definition="other")]})
+
+
+def test_without_a_record_nothing_is_asked_and_nothing_found() -> None:
+    lookup = Lookup(plan(), {})
+    request = asked(lookup, 1, 2)
+    assert (request.keys, lookup.without_record) == ([], ["by_ip"])
+    assert lookup.read(request, []).views["by_ip"].found.tolist() == [Status.NOT_FOUND] * 2
+
+
+def test_one_long_row_does_not_fill_up_all_others() -> None:
+    made = record(FIELDS[-1:])
+    rows = packed(made, [["x" * 100_000], *[["y"]] * 99], [NOW] * 100)
+    lookup = Lookup(plan(["site"]), {"by_ip": [made]})
+    view = lookup.read(asked(lookup, *range(100)), rows).views["by_ip"]
+    assert [len(site) for site in view.values["site"]] == [100_000, *[1] * 99]
+
+
+def test_a_view_without_join_keys_has_one_row_for_all() -> None:
+    made = replace(record(FIELDS[:1]), join_keys=())
+    whole = replace(plan(["clicks"]), views=(replace(plan().views[0], join_keys=()),))
+    lookup = Lookup(whole, {"by_ip": [made]})
+    request = asked(lookup, 1, 2, 3)
+    assert request.keys == [made.key_space.prefix]
+    assert lookup.read(request, packed(made, [[7]], [NOW])).views["by_ip"].values["clicks"].tolist() == [7.0] * 3
