@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 DONE := $(VENV)/.installed
 EVENTS ?=
-PROTO := protos/lockstep/v1/scorer.proto
 
 .PHONY: install demo test lint type bench protos lock clean help
 
@@ -38,7 +37,7 @@ bench: install ## measure the point-in-time join beside Feast's own and a raw AS
 	$(BIN)/python -m benchmarks.point_in_time --json
 
 protos: install ## make the generated files under protos/ again
-	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. $(PROTO)
+	$(BIN)/python -m protos.make
 
 lock: ## resolve the newest versions that pyproject.toml allows into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal --generate-hashes \

@@ -13,10 +13,13 @@ __all__ = [
     "BadRequest",
     "BadSetting",
     "BundleRefused",
+    "ControlRefused",
     "EvaluationRefused",
     "GateFailed",
     "LockstepError",
+    "MaterializeFailed",
     "MissingTool",
+    "ModelUnloaded",
     "NoAnswer",
     "NoModelYet",
     "PlanRefused",
@@ -30,10 +33,14 @@ __all__ = [
 ]
 
 
+LONGEST_GUESS = 256
+"""Characters of a name up to which a close one is looked for: the work grows with the name, which a stranger chose."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A short hint naming the closest known name, or the known names where none is close; '' where none exists."""
     names = sorted(known)
-    close = get_close_matches(name, names, n=1)
+    close = get_close_matches(name, names, n=1) if len(name) <= LONGEST_GUESS else []
     if close:
         return f" Did you mean {close[0]!r}?"
     return f" Known: {', '.join(names)}." if names else ""
@@ -152,4 +159,56 @@ class WritesUnconfirmed(LockstepError):
             f"view {view!r}: {unconfirmed} of {total} rows are unconfirmed ({why}). "
             "Run the same job again: rows that arrived are left as they are, the others are written."
         )
-        self.view, self.unconfirmed, self.total = view, unconfirmed, total
+        self.view, self.unconfirmed, self.total, self.why = view, unconfirmed, total, why
+
+
+class MaterializeFailed(LockstepError):
+    """A materialize ended before all rows were confirmed; what was in Redis before and did not give way is still there.
+
+    `total` is None where it failed before the rows were counted.
+    """
+
+    def __init__(self, view: str, confirmed: int, total: int | None, why: str, command: str) -> None:
+        of = "" if total is None else f" of {total:,}"
+        super().__init__(
+            f"view {view!r}: {confirmed:,}{of} rows were confirmed, then: {why.rstrip('.')}. "
+            f"All other keys keep the values they had. Go on with: {command}"
+        )
+        self.view, self.confirmed, self.total, self.command = view, confirmed, total, command
+
+
+class ModelUnloaded(LockstepError):
+    """Someone took the model out of this process; it is still in the store."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"model {name!r} was unloaded from this server; load it again with RepositoryModelLoad.")
+        self.name = name
+
+
+class ControlRefused(LockstepError):
+    """A caller asked to load or unload a model where callers may not."""
+
+    def __init__(self, name: str, setting: str) -> None:
+        super().__init__(
+            f"model {name!r} cannot be loaded or unloaded by a call: this server follows its model store alone. "
+            f"Start it with {setting}=true to allow it."
+        )
+        self.name = name
+
+
+class DefinitionDiffers(LockstepError):
+    """A view means something else than what a model was trained on."""
+
+    def __init__(self, view: str, features: Iterable[str]) -> None:
+        self.view, self.features = view, list(features)
+        super().__init__(
+            f"view {view!r} was defined otherwise when the model was trained: {', '.join(self.features)} would mean "
+            "something else. Train again, or bring the old definition back under its name."
+        )
+
+
+class StoreUnreachable(LockstepError):
+    """The online store gives no answer."""
+
+    def __init__(self, address: str, why: str) -> None:
+        super().__init__(f"Redis at {address} gives no answer: {why}. Is it running, and may this machine reach it?")

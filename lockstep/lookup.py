@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lockstep.plan import Array, Plan
+from lockstep.errors import DefinitionDiffers
+from lockstep.plan import Array, Plan, View
 from lockstep.ragged import Ints
 from lockstep.resolve import ViewRows
 from lockstep.row_stack import stack
@@ -44,16 +45,24 @@ class Lookup:
     """How the rows of one plan are found and read, given the view records that the store holds."""
 
     def __init__(self, plan: Plan, records: Mapping[str, Sequence[ViewRecord]]) -> None:
-        """`records` by view, the newest first; a view without any was never filled, or its store was emptied.
-
-        Raises DefinitionDiffers where a view now means something else than the plan was trained on.
-        """
-        used = [view for view in plan.views if plan.reads[view.name]]
-        self._views = [
-            ViewReader(view, plan.reads[view.name], records[view.name]) for view in used if records.get(view.name)
-        ]
-        self.without_record = [view.name for view in used if not records.get(view.name)]
+        """`records` by view, the newest first; a view without any was never filled, or its store was emptied."""
+        self._views: list[ViewReader] = []
+        self.without_record: list[str] = []
         """The views of which the store holds no record: nothing is found for them."""
+        self.differing: list[DefinitionDiffers] = []
+        """The views that mean something else than when the plan was trained: their rows are unreadable."""
+        for view in plan.views:
+            if plan.reads[view.name]:
+                self._add(view, plan, records.get(view.name, ()))
+
+    def _add(self, view: View, plan: Plan, records: Sequence[ViewRecord]) -> None:
+        if not records:
+            self.without_record.append(view.name)
+            return
+        try:
+            self._views.append(ViewReader(view, plan.reads[view.name], records))
+        except DefinitionDiffers as error:
+            self.differing.append(error)
 
     def ask(self, given: Mapping[str, Array], rows: int) -> Asked:
         """The keys to read. `given` by column, shape (rows,), int64 or objects that are str."""
@@ -72,6 +81,7 @@ class Lookup:
 
     def _read(self, asked: Asked, answers: Sequence[bytes | None]) -> Found:
         found = {name: ViewRows.missing(asked.rows, Status.NOT_FOUND) for name in self.without_record}
+        found.update({each.view: ViewRows.missing(asked.rows, Status.UNREADABLE) for each in self.differing})
         rows = stack(answers, [(view.schema, part) for view, part, _ in asked.parts]) if answers else None
         unreadable = []
         for view, part, inverse in asked.parts:

@@ -4,20 +4,16 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from grpc_tools import protoc
+from protos.make import ROOT, make, protos_of
 
 __all__ = ["main", "stale_files"]
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 def stale_files(root: Path = ROOT) -> list[str]:
     """Generated files that are missing, differ from what the protos make, or lost their proto; from the root."""
-    protos = sorted(str(path.relative_to(root)) for path in (root / "protos").rglob("*.proto"))
     with TemporaryDirectory() as made:
-        outputs = [f"--{kind}_out={made}" for kind in ("python", "pyi", "grpc_python")]
-        if protoc.main(["protoc", f"-I{root}", *outputs, *protos]):
-            return protos
+        if not make(root, Path(made)):
+            return protos_of(root)
         wanted = {str(path.relative_to(made)): path.read_bytes() for path in Path(made).rglob("*_pb2*")}
         found = {
             str(path.relative_to(root)): path.read_bytes()

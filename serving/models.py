@@ -1,16 +1,16 @@
 """The models that this process serves: loaded bundles by name and version, and the aliases that point at them."""
 
 import logging
-import math
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lockstep.bundle import Bundle
-from lockstep.errors import LockstepError, NoModelYet, UnknownModel
+from lockstep.errors import BundleRefused, LockstepError, ModelUnloaded, NoModelYet, UnknownModel
 from lockstep.model_store import CHAMPION, ModelStore
 
-__all__ = ["Catalogue", "Models"]
+__all__ = ["Catalogue", "Models", "Published"]
 
 RETRY_S = 60.0
 """A refused version is read again after this time: someone may have repaired its files."""
@@ -50,30 +50,99 @@ class Catalogue:
         return bundle
 
 
+@dataclass(frozen=True)
+class Published:
+    """A version that can be served, or could be."""
+
+    name: str
+    version: str
+    why_not: str
+    """Why it is not served; '' where it is."""
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    at_s: float
+    """On the monotonic clock."""
+    why: str
+
+
 class Models:
     """Keeps a catalogue in step with a model store. A bad bundle never replaces a good one.
 
     Loaded are the versions that an alias names and the newest ones. A model that vanishes from the store stays until
-    the process ends: an unreadable disk must not stop what runs.
+    the process ends: an unreadable disk must not stop what runs. One that was unloaded stays away until it is loaded.
+    Reads of the catalogue never wait; what changes it takes turns.
     """
 
     def __init__(self, store: ModelStore, *, newest_versions: int) -> None:
         self._store = store
         self._newest = newest_versions
-        self._refused: dict[tuple[str, str], float] = {}
+        self._refused: dict[tuple[str, str], _Refusal] = {}
+        self._unloaded: set[str] = set()
+        self._changing = threading.Lock()
         self.catalogue = Catalogue()
 
     def find(self, name: str, version: str) -> Bundle:
-        """As `Catalogue.find`; raises NoModelYet while nothing is loaded at all."""
-        if not self.catalogue.bundles:
-            raise NoModelYet(self._store.url)
-        return self.catalogue.find(name, version)
+        """As `Catalogue.find`; raises ModelUnloaded for such a model, NoModelYet while nothing is loaded at all."""
+        catalogue = self.catalogue
+        try:
+            return catalogue.find(name, version)
+        except UnknownModel:
+            if name in self._unloaded:
+                raise ModelUnloaded(name) from None
+            if not catalogue.bundles:
+                raise NoModelYet(self._store.url) from None
+            raise
 
     def refresh(self) -> bool:
         """Load what is new in the store; blocking. True where the catalogue changed. Never raises for a bad bundle."""
+        with self._changing:
+            return self._refresh()
+
+    def load(self, name: str) -> None:
+        """Load now what the store holds of a model, also what was unloaded or refused before; blocking.
+
+        Raises UnknownModel, or BundleRefused where one of its versions cannot be served; the others are by then.
+        """
+        with self._changing:
+            names = self._store.names()
+            if name not in names:
+                raise UnknownModel(name, None, names)
+            self._unloaded.discard(name)
+            self._refused = {key: refusal for key, refusal in self._refused.items() if key[0] != name}
+            self.catalogue = _replaced(self.catalogue, name, self._model(name, self.catalogue))
+            for (refused, version), refusal in self._refused.items():
+                if refused == name:
+                    raise BundleRefused(f"version {version} of model {name!r} is not served: {refusal.why}")
+
+    def unload(self, name: str) -> None:
+        """Stop serving a model until it is loaded again; requests under way are answered. Raises UnknownModel."""
+        with self._changing:
+            if name not in self._unloaded and name not in self.catalogue.names():
+                raise UnknownModel(name, None, self.catalogue.names())
+            self._unloaded.add(name)
+            self.catalogue = _replaced(self.catalogue, name, Catalogue())
+
+    def published(self) -> list[Published]:
+        """Every version in the store or served, by name, oldest first; blocking. Raises OSError for a bad store."""
+        served = set(self.catalogue.bundles)
+        stored = {(name, version) for name in self._store.names() for version in self._store.versions(name)}
+        by_age = sorted(served | stored, key=lambda key: (key[0], int(key[1])))
+        return [Published(*key, "" if key in served else self._why_not(*key)) for key in by_age]
+
+    def _why_not(self, name: str, version: str) -> str:
+        if name in self._unloaded:
+            return "unloaded"
+        refusal = self._refused.get((name, version))
+        return refusal.why if refusal else "neither among the newest versions nor named by an alias"
+
+    def _refresh(self) -> bool:
         before = self.catalogue
         after = Catalogue(dict(before.bundles), dict(before.aliases))
         for name in self._names():
+            if name in self._unloaded:
+                continue
             try:
                 parts = self._model(name, before)
             except (LockstepError, OSError):
@@ -115,15 +184,17 @@ class Models:
 
     def _load(self, name: str, version: str) -> Bundle | None:
         key = (name, version)
-        if time.monotonic() - self._refused.get(key, -math.inf) < RETRY_S:
+        refusal = self._refused.get(key)
+        if refusal is not None and time.monotonic() - refusal.at_s < RETRY_S:
             return None
         try:
             bundle = self._store.load(name, version)
-        except (LockstepError, OSError):
+        except (LockstepError, OSError) as error:
             facts = {"model": name, "version": version}
             log.error("bundle refused, what was served before stays", exc_info=True, extra=facts)
-            self._refused[key] = time.monotonic()
+            self._refused[key] = _Refusal(time.monotonic(), str(error))
             return None
+        self._refused.pop(key, None)
         log.info("bundle loaded", extra={"model": name, "version": version})
         return bundle
 

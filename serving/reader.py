@@ -7,6 +7,7 @@ from typing import Protocol
 from lockstep.errors import BadSetting
 from lockstep.plan import Array, Plan
 from lockstep.resolve import ViewRows
+from serving.settings import Settings
 
 __all__ = ["Reader", "open_reader"]
 
@@ -22,23 +23,31 @@ class Reader(Protocol):
         """
         ...
 
+    async def prepare(self, plan: Plan) -> None:
+        """Make ready to read a plan, before it takes traffic.
+
+        Raises DefinitionDiffers where a view means something else than when the plan was trained. A store that does not
+        answer is not an error.
+        """
+        ...
+
     async def close(self) -> None:
         """Give connections and threads back."""
         ...
 
 
-def open_reader(path: str) -> Reader:
-    """The reader named `module:Class`; its class method `open()` takes no argument and reads its own configuration.
+def open_reader(settings: Settings) -> Reader:
+    """The reader that the settings name as `module:Class`, made by its class method `open(settings)`.
 
     Imported here and only here: Feast alone takes seconds. Raises BadSetting where the path names no such class.
     """
-    module, _, name = path.partition(":")
-    expected = "expected a reader class that can be imported and opened, e.g. lockstep.stores.reader:FeastReader"
+    module, _, name = settings.reader.partition(":")
+    expected = "expected a reader class that can be imported and opened, e.g. serving.packed_reader:PackedReader"
     try:
         found = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise BadSetting("reader", path, f"{expected}: {error}.") from error
+        raise BadSetting("reader", settings.reader, f"{expected}: {error}.") from error
     if not hasattr(found, "open"):
-        raise BadSetting("reader", path, f"{expected}; {name} has no class method open().")
-    reader: Reader = found.open()
+        raise BadSetting("reader", settings.reader, f"{expected}; {name} has no class method open().")
+    reader: Reader = found.open(settings)
     return reader

@@ -129,7 +129,7 @@ async def running(settings: Settings, reader: Reader) -> AsyncIterator[Server]:
 
 async def serve(settings: Settings, *, say: Callable[[str], None] = lambda line: print(line, flush=True)) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Says one line when ready. Raises BadSetting where it cannot start."""
-    reader = await asyncio.to_thread(open_reader, settings.reader)
+    reader = await asyncio.to_thread(open_reader, settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):

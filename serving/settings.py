@@ -1,11 +1,14 @@
 """The settings of a serving process: one frozen record, read once from the environment and checked when built."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from lockstep.errors import BadSetting, did_you_mean
 from lockstep.home import default_home
+from lockstep.redis_where import RedisType, Where
 
 __all__ = ["PREFIX", "Settings"]
 
@@ -23,8 +26,20 @@ class Settings:
     """TCP port; with 0 the system chooses one, and the line printed at the start says which."""
     models_url: str = field(default_factory=lambda: str(default_home().models))
     """Folder or fsspec URL that holds models/<name>/<version>/; by default that of LOCKSTEP_HOME."""
-    reader: str = "lockstep.stores.reader:FeastReader"
-    """The class that reads the online store, as module:Class."""
+    reader: str = "serving.packed_reader:PackedReader"
+    """The class that reads the online store, as module:Class; lockstep.stores.reader:FeastReader reads any store that
+    Feast knows, slower."""
+    redis: str = field(default_factory=lambda: os.environ.get("REDIS_URL") or "localhost:6379")
+    """Where the packed rows are: host:port,option=value… as for Feast's Redis store, or a redis:// or rediss:// URL; by
+    default that of REDIS_URL."""
+    redis_type: str = "redis"
+    """redis, redis_cluster or redis_sentinel."""
+    redis_password_file: str = ""
+    """A file that holds the password; goes before the one in `redis`."""
+    sentinel_master: str = "mymaster"
+    """Name of the master that the Sentinels watch."""
+    redis_patience_ms: float = 1_000.0
+    """A Redis that leaves a read unanswered for so long is dialled again."""
     max_rows: int = 1000
     """Most rows in one request."""
     max_message_bytes: int = 4 * 1024 * 1024
@@ -46,6 +61,17 @@ class Settings:
 
     def __post_init__(self) -> None:
         _check(self)
+
+    @property
+    def redis_where(self) -> Where:
+        """What names the Redis. Raises BadSetting where the password file cannot be read."""
+        credentials = {}
+        if self.redis_password_file:
+            try:
+                credentials["password"] = Path(self.redis_password_file).read_text().strip()
+            except OSError as error:
+                raise BadSetting("redis_password_file", self.redis_password_file, f"{error}.") from error
+        return Where(self.redis, RedisType(self.redis_type), self.sentinel_master, credentials)
 
     @staticmethod
     def from_env(environment: Mapping[str, str], **overrides: Any) -> "Settings":
@@ -83,9 +109,12 @@ def _check(settings: Settings) -> None:
         _within(settings, name, 1e-3 if name == "poll_s" else 1, 2**31 - 1)
     for name in ("newest_versions", "drain_s"):
         _within(settings, name, 0, 86_400)
+    _within(settings, "redis_patience_ms", 1, 600_000)
+    if settings.redis_type not in list(RedisType):
+        raise BadSetting("redis_type", settings.redis_type, f"expected {', '.join(RedisType)}.")
     if ":" not in settings.reader:
         raise BadSetting("reader", settings.reader, "expected module:Class.")
-    for name in ("host", "models_url"):
+    for name in ("host", "models_url", "redis"):
         if not getattr(settings, name):
             raise BadSetting(name, "", "expected a text.")
 

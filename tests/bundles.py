@@ -147,7 +147,7 @@ class MemoryReader:
     closed: bool = False
 
     @staticmethod
-    def open() -> "MemoryReader":
+    def open(_settings: Any = None) -> "MemoryReader":
         """An empty one, for a server that is named its reader by a setting."""
         return MemoryReader()
 
@@ -169,6 +169,9 @@ class MemoryReader:
                 {name: np.array([value is not None for value in values]) for name, values in fields.items()},
             )
         }
+
+    async def prepare(self, plan: Plan) -> None:
+        """Its rows mean what the plan says."""
 
     async def close(self) -> None:
         """Nothing to give back."""

@@ -19,11 +19,12 @@ from feast.type_map import NULL_TIMESTAMP_INT_VALUE
 from numpy.typing import NDArray
 from redis.exceptions import RedisError
 
-from lockstep.errors import PlanRefused
+from lockstep.errors import DefinitionDiffers, PlanRefused
 from lockstep.home import default_home
 from lockstep.plan import Array, Column, DType, Plan, Stored, View
 from lockstep.resolve import ViewRows
 from lockstep.status import Status
+from lockstep.stores.definition import definition_of
 from lockstep.stores.repo import open_store
 from lockstep.times import SECOND
 
@@ -51,8 +52,10 @@ class FeastReader:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="feast-reader")
 
     @staticmethod
-    def open() -> "FeastReader":
-        """On the repository of this project: LOCKSTEP_HOME's registry, REDIS_URL's Redis."""
+    def open(_settings: Any = None) -> "FeastReader":
+        """On the repository of this project: LOCKSTEP_HOME's registry, REDIS_URL's Redis. Feast's configuration alone
+        counts.
+        """
         store = open_store(default_home())
         online = store.config.online_store
         if "socket_timeout" not in getattr(online, "connection_string", "socket_timeout"):
@@ -66,6 +69,23 @@ class FeastReader:
         a view or a feature of the plan.
         """
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, plan, given, rows)
+
+    async def prepare(self, plan: Plan) -> None:
+        """Compare what the plan's views meant when it was trained with what the registry says now.
+
+        Raises DefinitionDiffers, and PlanRefused where the registry lacks a view.
+        """
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._compare, plan)
+
+    def _compare(self, plan: Plan) -> None:
+        self.store.refresh_registry()  # type: ignore[no-untyped-call]
+        for view in plan.views:
+            try:
+                now = definition_of(self.store.get_feature_view(view.name))
+            except FeastObjectNotFoundException as error:
+                raise _lacking(error) from error
+            if now != view.definition:
+                raise DefinitionDiffers(view.name, [column.name for column, _ in plan.reads[view.name]])
 
     async def close(self) -> None:
         """Let the threads end; those that wait for the store are not waited for."""
@@ -99,9 +119,13 @@ class FeastReader:
         try:
             return self.store.get_online_features(features, keys, full_feature_names=True).proto
         except _LACKING as error:
-            raise PlanRefused(
-                f"the Feast registry lacks what the model was trained on: {error}. Run `feast apply`, or train again."
-            ) from error
+            raise _lacking(error) from error
+
+
+def _lacking(error: Exception) -> PlanRefused:
+    return PlanRefused(
+        f"the Feast registry lacks what the model was trained on: {error}. Run `feast apply`, or train again."
+    )
 
 
 def _calls(plan: Plan) -> Iterator[list[View]]:

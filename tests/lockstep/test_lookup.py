@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockstep.errors import DefinitionDiffers
 from lockstep.lookup import Lookup
 from lockstep.plan import Array, Column, Given, JoinKey, Plan, Stored, View
 from lockstep.plan import DType as Served
@@ -194,9 +192,12 @@ def test_a_field_of_another_type_and_one_that_is_gone_say_so() -> None:
     assert view.states[:, 0].tolist() == [Status.UNREADABLE, Status.PRESENT, Status.NOT_FOUND]
 
 
-def test_a_view_that_means_something_else_is_refused_by_name() -> None:
-    with pytest.raises(DefinitionDiffers, match=r"view 'by_ip' was defined otherwise .*: clicks would mean"):
-        Lookup(plan(["clicks"]), {"by_ip": [record(definition="other")]})
+def test_a_view_that_means_something_else_is_unreadable_and_named() -> None:
+    lookup = Lookup(plan(["clicks"]), {"by_ip": [record(definition="other")]})
+    assert [str(each)[:64] for each in lookup.differing] == [
+        "view 'by_ip' was defined otherwise when the model was trained: c"
+    ]
+    assert lookup.read(asked(lookup, 1), []).views["by_ip"].found.tolist() == [Status.UNREADABLE]
 
 
 def test_without_a_record_nothing_is_asked_and_nothing_found() -> None:

@@ -16,6 +16,9 @@ from protos.lockstep.v1 import scorer_pb2_grpc
 from serving.server import Server, running
 from serving.settings import Settings
 from tests.bundles import NOON, MemoryReader, publish, row
+from tests.topologies import redis_cluster, redis_sentinel, redis_tls
+
+__all__ = ["redis_cluster", "redis_sentinel", "redis_tls"]
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lockstep.errors import NoModelYet, UnknownModel
+from lockstep.errors import BundleRefused, ModelUnloaded, NoModelYet, UnknownModel
 from lockstep.model_store import ModelStore
-from serving.models import Models
+from serving.models import Models, Published
 from tests.bundles import publish
 
 
@@ -124,3 +124,69 @@ def test_what_is_unknown_is_named_with_what_is_known(models: Models) -> None:
         models.find("tin", "")
     with pytest.raises(UnknownModel, match=r"no version or alias '8'.*Known: 1, champion"):
         models.find("tiny", "8")
+
+
+class TestControl:
+    """Loading and unloading on demand."""
+
+    def test_an_unloaded_model_stays_away_until_it_is_loaded(self, store: ModelStore, models: Models) -> None:
+        publish(store, "other")
+        models.refresh()
+        models.unload("tiny")
+        models.unload("tiny")
+        assert not models.refresh()
+        assert models.catalogue.names() == ["other"]
+        with pytest.raises(ModelUnloaded, match="'tiny'"):
+            models.find("tiny", "")
+        models.load("tiny")
+        assert models.find("tiny", "champion").manifest.version == "1"
+
+    def test_the_last_model_that_is_unloaded_is_said_to_be(self, models: Models) -> None:
+        models.unload("tiny")
+        with pytest.raises(ModelUnloaded):
+            models.find("tiny", "1")
+        with pytest.raises(NoModelYet):
+            models.find("other", "")
+
+    def test_what_is_unknown_is_neither_loaded_nor_unloaded(self, store: ModelStore, models: Models) -> None:
+        for change in (models.load, models.unload):
+            for name in ("tin", "..", ""):
+                with pytest.raises(UnknownModel, match="tiny"):
+                    change(name)
+        assert models.catalogue.names() == ["tiny"]
+
+    def test_loading_says_why_a_version_is_refused_and_keeps_the_others(
+        self, store: ModelStore, models: Models
+    ) -> None:
+        publish(store)
+        spoil(store, "2")
+        with pytest.raises(BundleRefused, match=r"version 2 of model 'tiny'.*SHA-256"):
+            models.load("tiny")
+        assert models.find("tiny", "").manifest.version == "1"
+        spoil(store, "2")  # flips the byte back
+        models.load("tiny")
+        assert models.find("tiny", "").manifest.version == "2"
+
+    def test_what_is_published_is_listed_with_the_reason_why_it_is_not_served(
+        self, store: ModelStore, models: Models
+    ) -> None:
+        publish(store, alias=None)
+        publish(store, alias=None)
+        spoil(store, "3")
+        publish(store, "other")
+        models.refresh()
+        models.unload("other")
+        listed = models.published()
+        assert [(one.name, one.version, bool(one.why_not)) for one in listed] == [
+            ("other", "1", True),
+            ("tiny", "1", False),
+            ("tiny", "2", True),
+            ("tiny", "3", True),
+        ]
+        assert listed[0] == Published("other", "1", "unloaded")
+        assert listed[2].why_not == "neither among the newest versions nor named by an alias"
+        assert "SHA-256" in listed[3].why_not
+
+    def test_a_model_that_vanished_from_the_store_is_still_listed(self, store: ModelStore, models: Models) -> None:
+        shutil.rmtree(folder(store))
+        assert models.published() == [Published("tiny", "1", "")]

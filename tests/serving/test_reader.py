@@ -4,11 +4,12 @@ import pytest
 
 from lockstep.errors import BadSetting
 from serving.reader import open_reader
+from serving.settings import Settings
 from tests.bundles import MemoryReader
 
 
 def test_a_reader_is_opened_by_its_path() -> None:
-    assert open_reader("tests.bundles:MemoryReader") == MemoryReader()
+    assert open_reader(Settings(reader="tests.bundles:MemoryReader")) == MemoryReader()
 
 
 @pytest.mark.parametrize(
@@ -22,4 +23,4 @@ def test_a_reader_is_opened_by_its_path() -> None:
 )
 def test_a_path_that_names_no_reader_is_refused(path: str, problem: str) -> None:
     with pytest.raises(BadSetting, match=problem):
-        open_reader(path)
+        open_reader(Settings(reader=path))

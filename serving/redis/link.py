@@ -1,0 +1,248 @@
+"""One connection to one Redis server: commands go out as they come, answers come back in their order."""
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ssl import SSLContext
+from typing import Any, Final, Protocol
+
+import hiredis
+
+from lockstep.errors import StoreUnreachable
+
+__all__ = ["UNREACHED", "Access", "Answer", "Link", "Node", "RedisClient", "Reply", "Unreached", "hash_of", "packed"]
+
+Reply = Any
+"""What hiredis makes of an answer: bytes, int, None, a list of these, or a hiredis.ReplyError."""
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+"""Pauses between attempts to connect: doubled each time, and jittered, so that a fleet does not come back at once."""
+
+log = logging.getLogger(__name__)
+
+
+class Unreached:
+    """What stands for the answer of a server that did not give one."""
+
+
+UNREACHED: Final = Unreached()
+Answer = bytes | Unreached | None
+"""What was found under a key."""
+
+
+def packed(*command: bytes | str | int) -> bytes:
+    """A command as it goes over the wire."""
+    whole: bytes = hiredis.pack_command(command)  # type: ignore[arg-type] # its annotation takes one part alone
+    return whole
+
+
+def hash_of(reply: Reply) -> dict[bytes, bytes] | Unreached:
+    if isinstance(reply, hiredis.ReplyError):
+        log.error("Redis refused a read: %s", reply, extra={"reason": "redis refused"})
+        return UNREACHED
+    return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+class RedisClient(Protocol):
+    """What the reader needs of a Redis, whatever its topology."""
+
+    async def get(self, keys: Sequence[bytes]) -> Sequence[Answer]:
+        """The values of the keys, in one round trip to each server. Never raises for a server that fails."""
+        ...
+
+    async def hashes(self, keys: Sequence[bytes]) -> Sequence[dict[bytes, bytes] | Unreached]:
+        """The fields and values of hashes, empty where there is none."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connections."""
+        ...
+
+
+@dataclass(frozen=True)
+class Access:
+    """How to get in at a server."""
+
+    username: str | None = None
+    password: str | None = None
+    db: int = 0
+    tls: SSLContext | None = None
+    patience_s: float = 1.0
+    """A server that leaves a command unanswered for so long is given up, and dialled again."""
+
+    def greetings(self, *, read_only: bool = False) -> list[tuple[bytes | str | int, ...]]:
+        """The first commands on a connection."""
+        first: list[tuple[bytes | str | int, ...]] = []
+        if self.password is not None:
+            first.append(("AUTH", self.username, self.password) if self.username else ("AUTH", self.password))
+        if self.db:
+            first.append(("SELECT", self.db))
+        if read_only:
+            first.append(("READONLY",))
+        return first
+
+
+@dataclass
+class _Pending:
+    """A command on its way."""
+
+    answer: "asyncio.Future[list[Reply]]"
+    replies: list[Reply]
+    missing: int
+    sent_s: float
+
+
+class Link(asyncio.Protocol):
+    """One open connection."""
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._reader = hiredis.Reader()
+        self._pending: deque[_Pending] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+        """Done when the connection is gone."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a command can be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, command: bytes, replies: int) -> "asyncio.Future[list[Reply]]":
+        """Send commands that have so many replies. The future fails with ConnectionError where the link breaks."""
+        now = time.monotonic()
+        answer: asyncio.Future[list[Reply]] = self._loop.create_future()
+        if self._pending and now - self._pending[0].sent_s > self._patience_s:
+            self.abort()
+        if not self.is_open or self._transport is None:
+            answer.set_exception(ConnectionError("the connection is closed"))
+            return answer
+        self._pending.append(_Pending(answer, [], replies, now))
+        self._transport.write(command)
+        return answer
+
+    def abort(self) -> None:
+        """Give the connection up; everything on its way fails."""
+        if self._transport is not None:
+            self._transport.abort()
+        self._fail(ConnectionError("the server did not answer in time"))
+
+    # --- asyncio.Protocol ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Called by asyncio."""
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio."""
+        self._reader.feed(data)
+        try:
+            while (reply := self._reader.gets()) is not False:
+                self._take(reply)
+        except hiredis.ProtocolError as error:
+            log.error("what the server sent is not Redis's protocol: %s", error, extra={"reason": "redis protocol"})
+            self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncio."""
+        self._fail(exc or ConnectionError("the server closed the connection"))
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def _take(self, reply: Reply) -> None:
+        first = self._pending[0]
+        first.replies.append(reply)
+        first.missing -= 1
+        if not first.missing:
+            self._pending.popleft()
+            if not first.answer.done():  # else its caller has given up
+                first.answer.set_result(first.replies)
+
+    def _fail(self, error: Exception) -> None:
+        while self._pending:
+            answer = self._pending.popleft().answer
+            if not answer.done():
+                answer.set_exception(error)
+
+
+class Node:
+    """One server: its connection, made again whenever it is lost."""
+
+    def __init__(self, host: str, port: int, access: Access, *, read_only: bool = False) -> None:
+        self.host, self.port = host, port
+        self._access, self._read_only = access, read_only
+        self._link: Link | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._first_try: asyncio.Event = asyncio.Event()
+        self._why = "not yet connected"
+
+    @property
+    def address(self) -> str:
+        """host:port."""
+        return f"{self.host}:{self.port}"
+
+    async def send(self, command: bytes, replies: int = 1) -> list[Reply]:
+        """The replies to packed commands. Raises StoreUnreachable at once where there is no connection."""
+        link = self._link
+        if link is None:
+            link = await self._connected()
+        try:
+            return await link.send(command, replies)
+        except OSError as error:
+            raise StoreUnreachable(self.address, str(error)) from error
+
+    async def close(self) -> None:
+        """Close the connection and dial no more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._link is not None:
+            self._link.abort()
+
+    async def _connected(self) -> Link:
+        if self._task is None:
+            self._task = asyncio.create_task(self._stay_connected(), name=f"redis {self.address}")
+        await self._first_try.wait()
+        if self._link is None:
+            raise StoreUnreachable(self.address, self._why)
+        return self._link
+
+    async def _stay_connected(self) -> None:
+        pause_s = FIRST_PAUSE_S
+        while True:
+            try:
+                async with asyncio.timeout(self._access.patience_s):
+                    link = await self._dial()
+            except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
+                self._why = str(error) or f"no answer within {self._access.patience_s:g} s"
+                log.error("Redis at %s cannot be reached: %s", self.address, self._why, extra=self._facts)
+                self._first_try.set()
+                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                continue
+            pause_s, self._link = FIRST_PAUSE_S, link
+            self._first_try.set()
+            await link.closed
+            self._link, self._why = None, "the connection was lost"
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        return {"reason": f"redis {self.address}"}
+
+    async def _dial(self) -> Link:
+        """A connection that has been let in. Raises OSError."""
+        access, loop = self._access, asyncio.get_running_loop()
+        _, link = await loop.create_connection(lambda: Link(access.patience_s), self.host, self.port, ssl=access.tls)
+        greetings = access.greetings(read_only=self._read_only)
+        if greetings:
+            for reply in await link.send(b"".join(packed(*one) for one in greetings), len(greetings)):
+                if isinstance(reply, hiredis.ReplyError):
+                    link.abort()
+                    raise ConnectionError(str(reply))
+        return link

@@ -1,0 +1,223 @@
+"""inference.GRPCInferenceService. A method is three moves: translate in, call, translate out."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+
+import grpc
+
+from lockstep.bundle import Bundle
+from lockstep.errors import BadRequest, ControlRefused, LockstepError, ModelUnloaded, NoModelYet, UnknownModel
+from protos.inference import grpc_service_pb2 as pb
+from protos.inference import grpc_service_pb2_grpc
+from serving import oip, oip_metadata
+from serving.deadline import Deadline
+from serving.models import Models
+from serving.ordered import in_order
+from serving.scorer import Scorer
+from serving.servicers import deadline_of
+from serving.settings import PREFIX, Settings
+from serving.statistics import Statistics, Tally
+
+__all__ = ["SERVICE", "InferenceServicer", "add_oip"]
+
+SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+CONTROL = "oip_repository_control"
+WINDOW = 32
+"""Requests of one stream that are under way at once."""
+
+log = logging.getLogger(__name__)
+
+
+def add_oip(
+    server: grpc.aio.Server, scorer: Scorer, models: Models, settings: Settings, *, repository_control: bool
+) -> None:
+    """Let a server that has not started yet speak the Open Inference Protocol.
+
+    Errors leave its unary methods as LockstepErrors: the server translates them, as for its other services. With
+    `repository_control` callers may load and unload models, in this process alone.
+    """
+    servicer = InferenceServicer(scorer, models, settings, repository_control=repository_control)
+    grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]  # generated
+
+
+class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
+    """The calls of the protocol itself and those of Triton's extensions that have a meaning here."""
+
+    def __init__(self, scorer: Scorer, models: Models, settings: Settings, *, repository_control: bool) -> None:
+        self._scorer, self._models, self._settings = scorer, models, settings
+        self._control = repository_control
+        self._takes_times = not settings.refuse_event_timestamps
+        self._statistics = Statistics()
+
+    async def ServerLive(
+        self, request: pb.ServerLiveRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ServerLiveResponse:
+        """Whoever reads this answer has its answer."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def ServerReady(
+        self, request: pb.ServerReadyRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ServerReadyResponse:
+        """Ready with the first model."""
+        return pb.ServerReadyResponse(ready=bool(self._models.catalogue.bundles))
+
+    async def ModelReady(
+        self, request: pb.ModelReadyRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ModelReadyResponse:
+        """What cannot be asked is not ready, for whatever reason."""
+        try:
+            self._models.find(request.name, request.version)
+        except (UnknownModel, ModelUnloaded, NoModelYet):
+            return pb.ModelReadyResponse(ready=False)
+        return pb.ModelReadyResponse(ready=True)
+
+    async def ServerMetadata(
+        self, request: pb.ServerMetadataRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ServerMetadataResponse:
+        """Name, version, extensions."""
+        return oip_metadata.server_metadata()
+
+    async def ModelMetadata(
+        self, request: pb.ModelMetadataRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ModelMetadataResponse:
+        """The tensors of a model."""
+        bundle = self._models.find(request.name, request.version)
+        versions = self._models.catalogue.versions(request.name)
+        return oip_metadata.model_metadata(bundle, versions, times=self._takes_times)
+
+    async def ModelConfig(
+        self, request: pb.ModelConfigRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ModelConfigResponse:
+        """The tensors of a model, and which may be left out."""
+        bundle = self._models.find(request.name, request.version)
+        return pb.ModelConfigResponse(config=oip_metadata.model_config(bundle, times=self._takes_times))
+
+    async def ModelInfer(
+        self, request: pb.ModelInferRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ModelInferResponse:
+        """Scores every row of the request."""
+        return await self._infer(request, deadline_of(context, self._settings))
+
+    async def ModelStreamInfer(
+        self, requests: AsyncIterator[pb.ModelInferRequest], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
+        """Scores every request of the stream; replies come in order."""
+
+        async def answer(request: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
+            return await self._answered(request, deadline_of(context, self._settings))
+
+        async with aclosing(in_order(requests, answer, window=WINDOW)) as replies:
+            async for reply in replies:
+                yield reply
+
+    async def ModelStatistics(
+        self, request: pb.ModelStatisticsRequest, context: grpc.aio.ServicerContext
+    ) -> pb.ModelStatisticsResponse:
+        """The tallies of the versions that are served."""
+        return pb.ModelStatisticsResponse(
+            model_stats=[
+                oip_metadata.model_statistics(*one, self._statistics.of(*one))
+                for one in self._versions(request.name, request.version)
+            ]
+        )
+
+    async def RepositoryIndex(
+        self, request: pb.RepositoryIndexRequest, context: grpc.aio.ServicerContext
+    ) -> pb.RepositoryIndexResponse:
+        """What the model store holds, read in a thread."""
+        _check_repository(request.repository_name)
+        return oip_metadata.index(await asyncio.to_thread(self._models.published), only_ready=request.ready)
+
+    async def RepositoryModelLoad(
+        self, request: pb.RepositoryModelLoadRequest, context: grpc.aio.ServicerContext
+    ) -> pb.RepositoryModelLoadResponse:
+        """Loads in a thread; whoever asks for scores meanwhile does not wait."""
+        self._check_control(request.model_name)
+        _check_repository(request.repository_name)
+        _check_no_parameters(request.parameters)
+        await asyncio.to_thread(self._models.load, request.model_name)
+        return pb.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(
+        self, request: pb.RepositoryModelUnloadRequest, context: grpc.aio.ServicerContext
+    ) -> pb.RepositoryModelUnloadResponse:
+        """Unloads in a thread: it may have to wait for a load."""
+        self._check_control(request.model_name)
+        _check_repository(request.repository_name)
+        _check_no_parameters({name: one for name, one in request.parameters.items() if name != "unload_dependents"})
+        await asyncio.to_thread(self._models.unload, request.model_name)
+        return pb.RepositoryModelUnloadResponse()
+
+    async def _infer(self, request: pb.ModelInferRequest, deadline: Deadline) -> pb.ModelInferResponse:
+        start = time.perf_counter_ns()
+        bundle = self._models.find(request.model_name, request.model_version)
+        tally = self._statistics.of(bundle.manifest.name, bundle.manifest.version)
+        try:
+            return await self._timed(request, bundle, deadline, tally, start)
+        except Exception:
+            tally.failed.add(time.perf_counter_ns() - start)
+            raise
+
+    async def _timed(
+        self, request: pb.ModelInferRequest, bundle: Bundle, deadline: Deadline, tally: Tally, start: int
+    ) -> pb.ModelInferResponse:
+        asked = oip.read(request, bundle.plan, max_rows=self._settings.max_rows)
+        read = time.perf_counter_ns()
+        scores = await self._scorer.score(asked.query, _shortened(deadline, asked.timeout_us))
+        scored = time.perf_counter_ns()
+        reply = oip.reply(asked, request.id, scores)
+        tally.add_answer(len(scores.scores), start, read, scored, time.perf_counter_ns())
+        return reply
+
+    async def _answered(self, request: pb.ModelInferRequest, deadline: Deadline) -> pb.ModelStreamInferResponse:
+        """A reply of a stream; an error is one, and the stream goes on."""
+        try:
+            reply = await self._infer(request, deadline)
+        except LockstepError as error:
+            return _failed(request, str(error))
+        except Exception:  # whatever it is, the caller learns no internals
+            log.exception("unforeseen error", extra={"method": "ModelStreamInfer"})
+            return _failed(request, "internal error")
+        reply.parameters["triton_final_response"].bool_param = True
+        return pb.ModelStreamInferResponse(infer_response=reply)
+
+    def _versions(self, name: str, version: str) -> list[tuple[str, str]]:
+        """Name and version of what is served and wanted; '' is every one. Raises UnknownModel."""
+        catalogue = self._models.catalogue
+        if name and version:
+            manifest = self._models.find(name, version).manifest
+            return [(manifest.name, manifest.version)]
+        if name and not catalogue.versions(name):
+            self._models.find(name, "")  # raises, and says why there is none
+        return [
+            (one, version) for one in ([name] if name else catalogue.names()) for version in catalogue.versions(one)
+        ]
+
+    def _check_control(self, name: str) -> None:
+        if not self._control:
+            raise ControlRefused(name, f"{PREFIX}{CONTROL.upper()}")
+
+
+def _shortened(deadline: Deadline, timeout_us: int | None) -> Deadline:
+    if timeout_us is None:
+        return deadline
+    return min(deadline, Deadline.after(timeout_us / 1e6), key=lambda one: one.at_s)
+
+
+def _failed(request: pb.ModelInferRequest, message: str) -> pb.ModelStreamInferResponse:
+    return pb.ModelStreamInferResponse(error_message=message, infer_response=pb.ModelInferResponse(id=request.id))
+
+
+def _check_repository(name: str) -> None:
+    if name:
+        raise BadRequest(f"repository {name!r}: this server has one repository and no name for it; leave it empty.")
+
+
+def _check_no_parameters(parameters: Mapping[str, pb.ModelRepositoryParameter]) -> None:
+    for name in parameters:
+        raise BadRequest(
+            f"parameter {name!r}: a model is loaded as it was published, its configuration and files come with it."
+        )
