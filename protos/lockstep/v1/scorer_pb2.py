@@ -24,33 +24,59 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fprotos/lockstep/v1/scorer.proto\x12\x0blockstep.v1\"r\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12$\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x13.lockstep.v1.Column\x12\x1a\n\x12\x65vent_timestamp_us\x18\x04 \x03(\x10\"\x99\x01\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x06int64s\x18\x02 \x01(\x0b\x32\x13.lockstep.v1.Int64sH\x00\x12\'\n\x07\x64oubles\x18\x03 \x01(\x0b\x32\x14.lockstep.v1.DoublesH\x00\x12\'\n\x07strings\x18\x04 \x01(\x0b\x32\x14.lockstep.v1.StringsH\x00\x42\x08\n\x06values\"\x18\n\x06Int64s\x12\x0e\n\x06values\x18\x01 \x03(\x12\"\x19\n\x07\x44oubles\x12\x0e\n\x06values\x18\x01 \x03(\x01\"\x19\n\x07Strings\x12\x0e\n\x06values\x18\x01 \x03(\t\"\x8a\x01\n\x0fPredictResponse\x12\x0e\n\x06scores\x18\x01 \x03(\x01\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12&\n\x05views\x18\x04 \x03(\x0b\x32\x17.lockstep.v1.ViewStatus\x12\x1f\n\x04rung\x18\x05 \x01(\x0e\x32\x11.lockstep.v1.Rung\"W\n\nViewStatus\x12\x0c\n\x04view\x18\x01 \x01(\t\x12(\n\x06\x63ounts\x18\x02 \x03(\x0b\x32\x18.lockstep.v1.StatusCount\x12\x11\n\tdefaulted\x18\x03 \x01(\r\"A\n\x0bStatusCount\x12#\n\x06status\x18\x01 \x01(\x0e\x32\x13.lockstep.v1.Status\x12\r\n\x05\x63ount\x18\x02 \x01(\r*\xab\x01\n\x06Status\x12\x12\n\x0eSTATUS_PRESENT\x10\x00\x12\x0f\n\x0bSTATUS_NULL\x10\x01\x12\x14\n\x10STATUS_NOT_FOUND\x10\x02\x12\x10\n\x0cSTATUS_STALE\x10\x03\x12\x11\n\rSTATUS_FUTURE\x10\x04\x12\x15\n\x11STATUS_UNREADABLE\x10\x05\x12\x16\n\x12STATUS_UNREACHABLE\x10\x06\x12\x12\n\x0eSTATUS_REQUEST\x10\x07*P\n\x04Rung\x12\x0e\n\nRUNG_FRESH\x10\x00\x12\x11\n\rRUNG_DEFAULTS\x10\x01\x12\x15\n\x11RUNG_ALL_DEFAULTS\x10\x02\x12\x0e\n\nRUNG_PRIOR\x10\x03\x32N\n\x06Scorer\x12\x44\n\x07Predict\x12\x1b.lockstep.v1.PredictRequest\x1a\x1c.lockstep.v1.PredictResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fprotos/lockstep/v1/scorer.proto\x12\x0blockstep.v1\"\x83\x01\n\x0ePredictRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12$\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x13.lockstep.v1.Column\x12\x1a\n\x12\x65vent_timestamp_us\x18\x04 \x03(\x10\x12\x0f\n\x07\x65xplain\x18\x05 \x01(\x08\"\x99\x01\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x06int64s\x18\x02 \x01(\x0b\x32\x13.lockstep.v1.Int64sH\x00\x12\'\n\x07\x64oubles\x18\x03 \x01(\x0b\x32\x14.lockstep.v1.DoublesH\x00\x12\'\n\x07strings\x18\x04 \x01(\x0b\x32\x14.lockstep.v1.StringsH\x00\x42\x08\n\x06values\"\x18\n\x06Int64s\x12\x0e\n\x06values\x18\x01 \x03(\x12\"\x19\n\x07\x44oubles\x12\x0e\n\x06values\x18\x01 \x03(\x01\"\x19\n\x07Strings\x12\x0e\n\x06values\x18\x01 \x03(\t\"\xd8\x01\n\x0fPredictResponse\x12\x0e\n\x06scores\x18\x01 \x03(\x01\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12&\n\x05views\x18\x04 \x03(\x0b\x32\x17.lockstep.v1.ViewStatus\x12\x1f\n\x04rung\x18\x05 \x01(\x0e\x32\x11.lockstep.v1.Rung\x12$\n\trow_rungs\x18\x06 \x03(\x0e\x32\x11.lockstep.v1.Rung\x12&\n\x08\x66\x65\x61tures\x18\x07 \x03(\x0b\x32\x14.lockstep.v1.Feature\"}\n\x15PredictStreamResponse\x12\x30\n\x08response\x18\x01 \x01(\x0b\x32\x1c.lockstep.v1.PredictResponseH\x00\x12\'\n\x07\x66\x61ilure\x18\x02 \x01(\x0b\x32\x14.lockstep.v1.FailureH\x00\x42\t\n\x07outcome\"(\n\x07\x46\x61ilure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xfc\x01\n\x07\x46\x65\x61ture\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04view\x18\x02 \x01(\t\x12%\n\x06int64s\x18\x03 \x01(\x0b\x32\x13.lockstep.v1.Int64sH\x00\x12\'\n\x07\x64oubles\x18\x04 \x01(\x0b\x32\x14.lockstep.v1.DoublesH\x00\x12\'\n\x07strings\x18\x05 \x01(\x0b\x32\x14.lockstep.v1.StringsH\x00\x12#\n\x06status\x18\x06 \x03(\x0e\x32\x13.lockstep.v1.Status\x12\x11\n\tdefaulted\x18\x07 \x03(\x08\x12\x1a\n\x12\x65vent_timestamp_us\x18\x08 \x03(\x10\x42\x08\n\x06values\"\x88\x01\n\x12GetFeaturesRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12$\n\x07\x63olumns\x18\x03 \x03(\x0b\x32\x13.lockstep.v1.Column\x12\x1a\n\x12\x65vent_timestamp_us\x18\x04 \x03(\x10\x12\x10\n\x08\x66\x65\x61tures\x18\x05 \x03(\t\"\x83\x01\n\x13GetFeaturesResponse\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12&\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x14.lockstep.v1.Feature\x12$\n\trow_rungs\x18\x04 \x03(\x0e\x32\x11.lockstep.v1.Rung\"\x13\n\x11ListModelsRequest\"@\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.lockstep.v1.ModelVersions\"\x99\x01\n\rModelVersions\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08versions\x18\x02 \x03(\t\x12\x38\n\x07\x61liases\x18\x03 \x03(\x0b\x32\'.lockstep.v1.ModelVersions.AliasesEntry\x1a.\n\x0c\x41liasesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xbd\x01\n\x10GetModelResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12 \n\x05needs\x18\x03 \x03(\x0b\x32\x11.lockstep.v1.Need\x12\x0e\n\x06inputs\x18\x04 \x03(\t\x12\x11\n\tplan_json\x18\x05 \x01(\t\x12\x14\n\x0cmetrics_json\x18\x06 \x01(\t\x12\x12\n\ncreated_us\x18\x07 \x01(\x10\x12\x0c\n\x04kind\x18\x08 \x01(\t\x12\r\n\x05prior\x18\t \x01(\x01\"C\n\x04Need\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x64type\x18\x02 \x01(\t\x12\x0c\n\x04role\x18\x03 \x01(\t\x12\x10\n\x08optional\x18\x04 \x01(\x08\"W\n\nViewStatus\x12\x0c\n\x04view\x18\x01 \x01(\t\x12(\n\x06\x63ounts\x18\x02 \x03(\x0b\x32\x18.lockstep.v1.StatusCount\x12\x11\n\tdefaulted\x18\x03 \x01(\r\"A\n\x0bStatusCount\x12#\n\x06status\x18\x01 \x01(\x0e\x32\x13.lockstep.v1.Status\x12\r\n\x05\x63ount\x18\x02 \x01(\r*\xab\x01\n\x06Status\x12\x12\n\x0eSTATUS_PRESENT\x10\x00\x12\x0f\n\x0bSTATUS_NULL\x10\x01\x12\x14\n\x10STATUS_NOT_FOUND\x10\x02\x12\x10\n\x0cSTATUS_STALE\x10\x03\x12\x11\n\rSTATUS_FUTURE\x10\x04\x12\x15\n\x11STATUS_UNREADABLE\x10\x05\x12\x16\n\x12STATUS_UNREACHABLE\x10\x06\x12\x12\n\x0eSTATUS_REQUEST\x10\x07*P\n\x04Rung\x12\x0e\n\nRUNG_FRESH\x10\x00\x12\x11\n\rRUNG_DEFAULTS\x10\x01\x12\x15\n\x11RUNG_ALL_DEFAULTS\x10\x02\x12\x0e\n\nRUNG_PRIOR\x10\x03\x32\x8e\x03\n\x06Scorer\x12\x44\n\x07Predict\x12\x1b.lockstep.v1.PredictRequest\x1a\x1c.lockstep.v1.PredictResponse\x12T\n\rPredictStream\x12\x1b.lockstep.v1.PredictRequest\x1a\".lockstep.v1.PredictStreamResponse(\x01\x30\x01\x12P\n\x0bGetFeatures\x12\x1f.lockstep.v1.GetFeaturesRequest\x1a .lockstep.v1.GetFeaturesResponse\x12M\n\nListModels\x12\x1e.lockstep.v1.ListModelsRequest\x1a\x1f.lockstep.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.lockstep.v1.GetModelRequest\x1a\x1d.lockstep.v1.GetModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.lockstep.v1.scorer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_STATUS']._serialized_start=698
-  _globals['_STATUS']._serialized_end=869
-  _globals['_RUNG']._serialized_start=871
-  _globals['_RUNG']._serialized_end=951
-  _globals['_PREDICTREQUEST']._serialized_start=48
-  _globals['_PREDICTREQUEST']._serialized_end=162
-  _globals['_COLUMN']._serialized_start=165
-  _globals['_COLUMN']._serialized_end=318
-  _globals['_INT64S']._serialized_start=320
-  _globals['_INT64S']._serialized_end=344
-  _globals['_DOUBLES']._serialized_start=346
-  _globals['_DOUBLES']._serialized_end=371
-  _globals['_STRINGS']._serialized_start=373
-  _globals['_STRINGS']._serialized_end=398
-  _globals['_PREDICTRESPONSE']._serialized_start=401
-  _globals['_PREDICTRESPONSE']._serialized_end=539
-  _globals['_VIEWSTATUS']._serialized_start=541
-  _globals['_VIEWSTATUS']._serialized_end=628
-  _globals['_STATUSCOUNT']._serialized_start=630
-  _globals['_STATUSCOUNT']._serialized_end=695
-  _globals['_SCORER']._serialized_start=953
-  _globals['_SCORER']._serialized_end=1031
+  _globals['_MODELVERSIONS_ALIASESENTRY']._loaded_options = None
+  _globals['_MODELVERSIONS_ALIASESENTRY']._serialized_options = b'8\001'
+  _globals['_STATUS']._serialized_start=2046
+  _globals['_STATUS']._serialized_end=2217
+  _globals['_RUNG']._serialized_start=2219
+  _globals['_RUNG']._serialized_end=2299
+  _globals['_PREDICTREQUEST']._serialized_start=49
+  _globals['_PREDICTREQUEST']._serialized_end=180
+  _globals['_COLUMN']._serialized_start=183
+  _globals['_COLUMN']._serialized_end=336
+  _globals['_INT64S']._serialized_start=338
+  _globals['_INT64S']._serialized_end=362
+  _globals['_DOUBLES']._serialized_start=364
+  _globals['_DOUBLES']._serialized_end=389
+  _globals['_STRINGS']._serialized_start=391
+  _globals['_STRINGS']._serialized_end=416
+  _globals['_PREDICTRESPONSE']._serialized_start=419
+  _globals['_PREDICTRESPONSE']._serialized_end=635
+  _globals['_PREDICTSTREAMRESPONSE']._serialized_start=637
+  _globals['_PREDICTSTREAMRESPONSE']._serialized_end=762
+  _globals['_FAILURE']._serialized_start=764
+  _globals['_FAILURE']._serialized_end=804
+  _globals['_FEATURE']._serialized_start=807
+  _globals['_FEATURE']._serialized_end=1059
+  _globals['_GETFEATURESREQUEST']._serialized_start=1062
+  _globals['_GETFEATURESREQUEST']._serialized_end=1198
+  _globals['_GETFEATURESRESPONSE']._serialized_start=1201
+  _globals['_GETFEATURESRESPONSE']._serialized_end=1332
+  _globals['_LISTMODELSREQUEST']._serialized_start=1334
+  _globals['_LISTMODELSREQUEST']._serialized_end=1353
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1355
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1419
+  _globals['_MODELVERSIONS']._serialized_start=1422
+  _globals['_MODELVERSIONS']._serialized_end=1575
+  _globals['_MODELVERSIONS_ALIASESENTRY']._serialized_start=1529
+  _globals['_MODELVERSIONS_ALIASESENTRY']._serialized_end=1575
+  _globals['_GETMODELREQUEST']._serialized_start=1577
+  _globals['_GETMODELREQUEST']._serialized_end=1626
+  _globals['_GETMODELRESPONSE']._serialized_start=1629
+  _globals['_GETMODELRESPONSE']._serialized_end=1818
+  _globals['_NEED']._serialized_start=1820
+  _globals['_NEED']._serialized_end=1887
+  _globals['_VIEWSTATUS']._serialized_start=1889
+  _globals['_VIEWSTATUS']._serialized_end=1976
+  _globals['_STATUSCOUNT']._serialized_start=1978
+  _globals['_STATUSCOUNT']._serialized_end=2043
+  _globals['_SCORER']._serialized_start=2302
+  _globals['_SCORER']._serialized_end=2700
 # @@protoc_insertion_point(module_scope)

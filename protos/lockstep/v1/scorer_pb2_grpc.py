@@ -39,6 +39,26 @@ class ScorerStub(object):
                 request_serializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.PredictRequest.SerializeToString,
                 response_deserializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.PredictResponse.FromString,
                 _registered_method=True)
+        self.PredictStream = channel.stream_stream(
+                '/lockstep.v1.Scorer/PredictStream',
+                request_serializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.PredictRequest.SerializeToString,
+                response_deserializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.PredictStreamResponse.FromString,
+                _registered_method=True)
+        self.GetFeatures = channel.unary_unary(
+                '/lockstep.v1.Scorer/GetFeatures',
+                request_serializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.GetFeaturesRequest.SerializeToString,
+                response_deserializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.GetFeaturesResponse.FromString,
+                _registered_method=True)
+        self.ListModels = channel.unary_unary(
+                '/lockstep.v1.Scorer/ListModels',
+                request_serializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.ListModelsRequest.SerializeToString,
+                response_deserializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.ListModelsResponse.FromString,
+                _registered_method=True)
+        self.GetModel = channel.unary_unary(
+                '/lockstep.v1.Scorer/GetModel',
+                request_serializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.GetModelRequest.SerializeToString,
+                response_deserializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.GetModelResponse.FromString,
+                _registered_method=True)
 
 
 class ScorerServicer(object):
@@ -57,6 +77,36 @@ class ScorerServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PredictStream(self, request_iterator, context):
+        """The same for a stream of requests: the i-th reply answers the i-th request, whatever became of the others. A request
+        that fails has a failure in its place; the stream goes on. The server reads ahead only as far as it can keep up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetFeatures(self, request, context):
+        """What a model would be given for these keys: for a consumer that predicts by itself, and for a person who wonders.
+        Errors as for Predict; a feature that the model does not have is INVALID_ARGUMENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListModels(self, request, context):
+        """The models that can be asked now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetModel(self, request, context):
+        """One version of a model: what it needs in a request, its plan, its metrics. Errors: NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ScorerServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -64,6 +114,26 @@ def add_ScorerServicer_to_server(servicer, server):
                     servicer.Predict,
                     request_deserializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.PredictRequest.FromString,
                     response_serializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.PredictResponse.SerializeToString,
+            ),
+            'PredictStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.PredictStream,
+                    request_deserializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.PredictRequest.FromString,
+                    response_serializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.PredictStreamResponse.SerializeToString,
+            ),
+            'GetFeatures': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetFeatures,
+                    request_deserializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.GetFeaturesRequest.FromString,
+                    response_serializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.GetFeaturesResponse.SerializeToString,
+            ),
+            'ListModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModels,
+                    request_deserializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.ListModelsRequest.FromString,
+                    response_serializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'GetModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetModel,
+                    request_deserializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.GetModelRequest.FromString,
+                    response_serializer=protos_dot_lockstep_dot_v1_dot_scorer__pb2.GetModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -93,6 +163,114 @@ class Scorer(object):
             '/lockstep.v1.Scorer/Predict',
             protos_dot_lockstep_dot_v1_dot_scorer__pb2.PredictRequest.SerializeToString,
             protos_dot_lockstep_dot_v1_dot_scorer__pb2.PredictResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PredictStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/lockstep.v1.Scorer/PredictStream',
+            protos_dot_lockstep_dot_v1_dot_scorer__pb2.PredictRequest.SerializeToString,
+            protos_dot_lockstep_dot_v1_dot_scorer__pb2.PredictStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetFeatures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockstep.v1.Scorer/GetFeatures',
+            protos_dot_lockstep_dot_v1_dot_scorer__pb2.GetFeaturesRequest.SerializeToString,
+            protos_dot_lockstep_dot_v1_dot_scorer__pb2.GetFeaturesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockstep.v1.Scorer/ListModels',
+            protos_dot_lockstep_dot_v1_dot_scorer__pb2.ListModelsRequest.SerializeToString,
+            protos_dot_lockstep_dot_v1_dot_scorer__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/lockstep.v1.Scorer/GetModel',
+            protos_dot_lockstep_dot_v1_dot_scorer__pb2.GetModelRequest.SerializeToString,
+            protos_dot_lockstep_dot_v1_dot_scorer__pb2.GetModelResponse.FromString,
             options,
             channel_credentials,
             insecure,
