@@ -16,7 +16,7 @@ import numpy as np
 from lockstep.errors import BundleRefused, PlanRefused
 from lockstep.plan import Array, Column, Computed, Plan, digest
 
-__all__ = ["Function", "apply", "load", "model_inputs"]
+__all__ = ["Function", "all_columns", "apply", "load", "model_inputs"]
 
 ALLOWED_IMPORTS = frozenset({"math", "numpy"})
 
@@ -99,12 +99,19 @@ def apply(column: Column, function: Function, columns: Mapping[str, Array], rows
     return result.astype(column.dtype.numpy, copy=False)
 
 
+def all_columns(
+    plan: Plan, functions: Mapping[str, Function], resolved: Mapping[str, Array], rows: int
+) -> dict[str, Array]:
+    """The resolved columns and those that the plan's functions make of them: by name, each of shape (rows,)."""
+    columns = dict(resolved)
+    for column, source in plan.computed:
+        columns[column.name] = apply(column, functions[source.function], columns, rows)
+    return columns
+
+
 def model_inputs(
     plan: Plan, functions: Mapping[str, Function], resolved: Mapping[str, Array], rows: int
 ) -> dict[str, Array]:
     """Run the plan's functions and pick the model's inputs: by name, each of shape (rows,)."""
-    columns = dict(resolved)
-    for column in plan.columns:
-        if isinstance(column.source, Computed):
-            columns[column.name] = apply(column, functions[column.source.function], columns, rows)
+    columns = all_columns(plan, functions, resolved, rows)
     return {name: columns[name] for name in plan.inputs}

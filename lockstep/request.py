@@ -24,7 +24,7 @@ Query = tuple[dict[str, Array], NDArray[np.int64]]
 
 
 def check(plan: Plan, columns: Mapping[str, Array], t: NDArray[np.int64], *, max_rows: int) -> Query:
-    """The request as the plan wants it.
+    """The request as the plan wants it, its columns in the plan's order.
 
     `columns` by name, one-dimensional arrays: int64, float64 or object arrays of str; `t` of length one or of the rows.
     Raises UnknownColumn, BadColumn or BadRequest, naming the column, the row and what was expected.
@@ -37,7 +37,7 @@ def check(plan: Plan, columns: Mapping[str, Array], t: NDArray[np.int64], *, max
             raise BadColumn(name, f"missing; the model needs it as {_needed_as(column)}.")
     rows = _rows([*((name, len(values)) for name, values in columns.items()), (TIMES, len(t))], max_rows)
     _check_times(t)
-    typed = {name: _typed(plan.given[name], values) for name, values in columns.items()}
+    typed = {name: _typed(column, columns[name]) for name, column in plan.given.items() if name in columns}
     return {name: _broadcast(values, rows) for name, values in typed.items()}, _broadcast(t, rows)
 
 
@@ -83,7 +83,15 @@ def _typed(column: Column, values: Array) -> Array:
         return values.astype(np.int64, copy=False)
     if values.dtype.kind not in "iuf":
         raise BadColumn(column.name, f"holds {_kind(values)}; expected {wanted.value}.")
-    return values.astype(wanted.numpy)
+    with np.errstate(over="ignore"):
+        typed = values.astype(wanted.numpy)
+    infinite = np.isinf(typed)
+    if infinite.any():
+        row = int(np.flatnonzero(infinite)[0])
+        raise BadColumn(
+            column.name, f"{values[row]} is no {wanted.value}; send a finite number, or NaN for NULL.", row=row
+        )
+    return typed
 
 
 def _kind(values: Array) -> str:

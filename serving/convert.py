@@ -1,55 +1,161 @@
-"""The one place where protobuf meets domain values."""
+"""The one place where the protobuf of lockstep.v1 meets domain values."""
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 
-from lockstep.errors import BadColumn, BadRequest
-from lockstep.plan import Array
-from protos.lockstep.v1 import scorer_pb2
-from serving.scorer import Query, Scores, ViewSummary
+from lockstep.bundle import Bundle
+from lockstep.errors import BadColumn, BadRequest, LockstepError
+from lockstep.keys import varint
+from lockstep.plan import Array, Given
+from protos.lockstep.v1 import scorer_pb2 as pb
+from serving.explain import FeatureColumn
+from serving.models import Catalogue
+from serving.scorer import Features, Query, Scores, ViewSummary
+from serving.statuses import sentence, status_of
 
-__all__ = ["query", "reply"]
+__all__ = ["description", "failure", "features", "in_stream", "listing", "query", "reply"]
+
+Request = pb.PredictRequest | pb.GetFeaturesRequest
+
+_SCORES = bytes([1 << 3 | 2])
+"""Tag of PredictResponse.scores: field 1, length-delimited."""
+_RESPONSE = bytes([1 << 3 | 2])
+"""Tag of PredictStreamResponse.response: the same."""
 
 
-def query(request: scorer_pb2.PredictRequest) -> Query:
+def query(request: Request, *, explain: bool = False) -> Query:
     """The query of a request, its columns as arrays. Raises BadRequest or BadColumn for what no plan could take."""
     if not request.model:
         raise BadRequest("the request names no model; set `model`.")
     columns: dict[str, Array] = {}
     for column in request.columns:
-        if column.name in columns:
-            raise BadColumn(column.name, "sent twice; every column is named at most once.")
-        columns[column.name] = _values(column)
-    times = request.event_timestamp_us
-    return Query(request.model, request.version, columns, np.array(times, np.int64) if times else None)
+        name = column.name
+        if name in columns:
+            raise BadColumn(name, "sent twice; every column is named at most once.")
+        columns[name] = _values(column)
+    times = request.event_timestamp_us[:]
+    return Query(request.model, request.version, columns, np.array(times, np.int64) if times else None, explain)
 
 
-def _values(column: scorer_pb2.Column) -> Array:
+def _values(column: pb.Column) -> Array:
     """Shape (rows,): int64, float64, or an object array of str."""
     match column.WhichOneof("values"):
         case "int64s":
-            return np.array(column.int64s.values, np.int64)
+            return np.array(column.int64s.values[:], np.int64)
         case "doubles":
-            return np.array(column.doubles.values, np.float64)
+            return np.array(column.doubles.values[:], np.float64)
         case "strings":
-            return np.array(column.strings.values, object)
+            return np.array(column.strings.values[:], object)
         case _:
             raise BadColumn(column.name, "carries no values; set one of int64s, doubles or strings.")
 
 
-def reply(scores: Scores) -> scorer_pb2.PredictResponse:
-    """The reply that says these scores."""
-    return scorer_pb2.PredictResponse(
-        scores=scores.scores.tolist(),
-        model=scores.model,
-        version=scores.version,
-        views=[_view(view) for view in scores.views],
-        rung=int(scores.rung),  # type: ignore[arg-type]
+def reply(scores: Scores) -> bytes:
+    """The PredictResponse that says these scores, as it goes over the wire.
+
+    Messages laid end to end are one message (https://protobuf.dev/programming-guides/encoding/#last-one-wins), so the
+    scores are followed by the rest, which is the same for most requests and made once.
+    """
+    packed = scores.scores.astype("<f8", copy=False).tobytes()
+    head = _SCORES + varint(len(packed)) + packed + _rest(scores.model, scores.version, scores.views, int(scores.rung))
+    return head if scores.features is None else head + _explanation(scores.features)
+
+
+@lru_cache(maxsize=4096)
+def _rest(model: str, version: str, views: tuple[ViewSummary, ...], rung: int) -> bytes:
+    whole: bytes = pb.PredictResponse(
+        model=model,
+        version=version,
+        views=[_view(view) for view in views],
+        rung=rung,  # type: ignore[arg-type]
+    ).SerializeToString()
+    return whole
+
+
+def _view(view: ViewSummary) -> pb.ViewStatus:
+    counts = [
+        pb.StatusCount(status=int(status), count=count)  # type: ignore[arg-type]
+        for status, count in view.counts.items()
+    ]
+    return pb.ViewStatus(view=view.view, counts=counts, defaulted=view.defaulted)
+
+
+def _explanation(found: Features) -> bytes:
+    whole: bytes = pb.PredictResponse(
+        row_rungs=found.rungs.tolist(), features=[_feature(one) for one in found.columns]
+    ).SerializeToString()
+    return whole
+
+
+def in_stream(response: bytes) -> bytes:
+    """The PredictStreamResponse that holds a PredictResponse."""
+    return _RESPONSE + varint(len(response)) + response
+
+
+def failure(error: LockstepError) -> pb.PredictStreamResponse:
+    """The PredictStreamResponse that holds an error."""
+    code: int = status_of(error).value[0]
+    return pb.PredictStreamResponse(failure=pb.Failure(code=code, message=sentence(error)))
+
+
+def features(found: Features) -> pb.GetFeaturesResponse:
+    """The reply that says what a model is given."""
+    return pb.GetFeaturesResponse(
+        model=found.model,
+        version=found.version,
+        features=[_feature(one) for one in found.columns],
+        row_rungs=found.rungs.tolist(),
     )
 
 
-def _view(view: ViewSummary) -> scorer_pb2.ViewStatus:
-    counts = [
-        scorer_pb2.StatusCount(status=int(status), count=count)  # type: ignore[arg-type]
-        for status, count in sorted(view.counts.items())
-    ]
-    return scorer_pb2.ViewStatus(view=view.view, counts=counts, defaulted=view.defaulted)
+def _feature(one: FeatureColumn) -> pb.Feature:
+    made = pb.Feature(name=one.column.name, view=one.view)
+    match one.values.dtype.kind:
+        case "O":
+            made.strings.values.extend(one.values.tolist())
+        case "i":
+            made.int64s.values.extend(one.values.tolist())
+        case _:
+            made.doubles.values.extend(one.values.astype(np.float64).tolist())
+    if one.status is not None and one.defaulted is not None:
+        made.status.extend(one.status.tolist())
+        made.defaulted.extend(one.defaulted.tolist())
+    if one.event_us is not None:
+        made.event_timestamp_us.extend(one.event_us.tolist())
+    return made
+
+
+def listing(catalogue: Catalogue) -> pb.ListModelsResponse:
+    """The models that can be asked."""
+    return pb.ListModelsResponse(
+        models=[
+            pb.ModelVersions(name=name, versions=catalogue.versions(name), aliases=catalogue.aliases_of(name))
+            for name in catalogue.names()
+        ]
+    )
+
+
+def description(bundle: Bundle) -> pb.GetModelResponse:
+    """One version of a model."""
+    manifest = bundle.manifest
+    return pb.GetModelResponse(
+        name=manifest.name,
+        version=manifest.version,
+        needs=_needs(bundle),
+        inputs=bundle.plan.inputs,
+        plan_json=json.dumps(bundle.plan.to_json()),
+        metrics_json=json.dumps(manifest.metrics),
+        created_us=manifest.created_us,
+        kind=manifest.kind,
+        prior=manifest.prior,
+    )
+
+
+def _needs(bundle: Bundle) -> Iterator[pb.Need]:
+    for name, column in bundle.plan.given.items():
+        assert isinstance(column.source, Given)
+        role = column.source.role
+        yield pb.Need(name=name, dtype=column.dtype.value, role=role, optional=column.default is not None)

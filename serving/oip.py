@@ -211,6 +211,6 @@ def _output(name: str, scores: Scores) -> Output:
             return Output(name, datatype, [scores.version.encode()])
     kind, _, view = name.partition(".")
     # Not there where an alias moved after the request was read, to a version without this view: nothing of it was read.
-    summary = next((one for one in scores.views if one.view == view), ViewSummary(view, {}, 0))
-    counts = [summary.counts.get(status, 0) for status in Status] if kind == "status" else [summary.defaulted]
+    summary = next((one for one in scores.views if one.view == view), ViewSummary(view, (0,) * len(Status), 0))
+    counts = summary.tally if kind == "status" else (summary.defaulted,)
     return Output(name, datatype, np.array(counts, np.int64))

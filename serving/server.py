@@ -8,21 +8,27 @@ from contextlib import asynccontextmanager, suppress
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from lockstep.errors import BadSetting
 from lockstep.model_store import ModelStore
-from protos.lockstep.v1 import scorer_pb2, scorer_pb2_grpc
+from protos.inference import grpc_service_pb2
+from protos.lockstep.v1 import scorer_pb2
+from serving.descriptions import pool_of
 from serving.models import Catalogue, Models
 from serving.reader import Reader, open_reader
+from serving.rpc import register
 from serving.scorer import Scorer
+from serving.servicer_oip import SERVICE as OIP
+from serving.servicer_oip import add_oip
 from serving.servicers import ScorerServicer
 from serving.settings import Settings
-from serving.statuses import Errors
 
 __all__ = ["Server", "running", "serve"]
 
-SERVICE = scorer_pb2.DESCRIPTOR.services_by_name["Scorer"].full_name
+_SCORER = scorer_pb2.DESCRIPTOR.services_by_name["Scorer"]
+_PROTOS = (scorer_pb2.DESCRIPTOR, grpc_service_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR)
+SERVICE = _SCORER.full_name
 
 log = logging.getLogger(__name__)
 
@@ -52,11 +58,13 @@ class Server:
     async def start(self) -> None:
         """Load the models, then listen. Raises BadSetting where the address cannot be taken."""
         await self.refresh()
-        scorer = Scorer(self._models, self._reader, self._settings)
-        servicer = ScorerServicer(scorer, self._settings)
-        scorer_pb2_grpc.add_ScorerServicer_to_server(servicer, self._server)  # type: ignore[no-untyped-call]  # generated
+        settings = self._settings
+        scorer = Scorer(self._models, self._reader, settings)
+        register(self._server, _SCORER, ScorerServicer(scorer, self._models, settings))
+        add_oip(self._server, scorer, self._models, settings, repository_control=settings.oip_repository_control)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        names = (SERVICE, OIP, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server, pool=pool_of(*_PROTOS))
         self.port = _bind(self._server, self._settings)
         await self._server.start()
         self._watching = asyncio.create_task(self._watch())
@@ -65,7 +73,7 @@ class Server:
         """Look for new versions and aliases now, in a thread, and tell the health service."""
         await asyncio.to_thread(self._models.refresh)
         names = self.catalogue.names()
-        for service in ("", SERVICE):
+        for service in ("", SERVICE, OIP):
             await self._health.set(service, _serving(bool(names)))
         for name in names:
             await self._health.set(name, _serving(True))
@@ -96,7 +104,6 @@ def _serving(ready: bool) -> health_pb2.HealthCheckResponse.ServingStatus:
 
 def _grpc_server(settings: Settings) -> grpc.aio.Server:
     return grpc.aio.server(
-        interceptors=(Errors(),),
         options=(
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.max_send_message_length", settings.max_message_bytes),

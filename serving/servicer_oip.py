@@ -16,6 +16,7 @@ from serving import oip, oip_metadata
 from serving.deadline import Deadline
 from serving.models import Models
 from serving.ordered import in_order
+from serving.rpc import register
 from serving.scorer import Scorer
 from serving.servicers import deadline_of
 from serving.settings import PREFIX, Settings
@@ -40,7 +41,7 @@ def add_oip(
     `repository_control` callers may load and unload models, in this process alone.
     """
     servicer = InferenceServicer(scorer, models, settings, repository_control=repository_control)
-    grpc_service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]  # generated
+    register(server, pb.DESCRIPTOR.services_by_name["GRPCInferenceService"], servicer)
 
 
 class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):

@@ -13,6 +13,7 @@ from lockstep.redis_where import RedisType, Where
 __all__ = ["PREFIX", "Settings"]
 
 PREFIX = "LOCKSTEP_SERVE_"
+_COUNTS = ("batch_rows", "batches_under_way", "stream_window")
 _TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -42,6 +43,14 @@ class Settings:
     """A Redis that leaves a read unanswered for so long is dialled again."""
     max_rows: int = 1000
     """Most rows in one request."""
+    batch_rows: int = 1024
+    """Most rows of requests that share one read and one run of the model; a larger request has its own."""
+    batches_under_way: int = 2
+    """How many such batches of one model may be under way at once; requests gather meanwhile."""
+    stream_window: int = 64
+    """How many requests of one stream are read ahead of the answers that its caller has taken."""
+    oip_repository_control: bool = False
+    """Whether callers may load and unload models by the Open Inference Protocol."""
     max_message_bytes: int = 4 * 1024 * 1024
     """Largest request and reply."""
     default_deadline_ms: float = 1_000.0
@@ -105,7 +114,7 @@ def _check(settings: Settings) -> None:
     """Refuse values that cannot work, the first one found."""
     _within(settings, "port", 0, 65_535)
     _within(settings, "reader_share", 0.05, 0.95)
-    for name in ("max_rows", "max_message_bytes", "default_deadline_ms", "max_deadline_ms", "poll_s"):
+    for name in ("max_rows", "max_message_bytes", "default_deadline_ms", "max_deadline_ms", "poll_s", *_COUNTS):
         _within(settings, name, 1e-3 if name == "poll_s" else 1, 2**31 - 1)
     for name in ("newest_versions", "drain_s"):
         _within(settings, name, 0, 86_400)

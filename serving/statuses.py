@@ -1,18 +1,14 @@
-"""Which gRPC status an error leaves as: one table, applied by one interceptor."""
-
-import logging
-from collections.abc import Awaitable, Callable
-from typing import Any
+"""Which gRPC status an error leaves as: one table, applied by `serving.rpc`."""
 
 import grpc
-from google.protobuf.message import DecodeError
 
 from lockstep import errors
-from lockstep.errors import BadRequest, LockstepError
+from lockstep.errors import LockstepError
 
-__all__ = ["STATUSES", "Errors", "status_of"]
+__all__ = ["STATUSES", "sentence", "status_of"]
 
-log = logging.getLogger(__name__)
+LONGEST = 2000
+"""Characters of a sentence; names in it are chosen by strangers."""
 
 STATUSES: dict[type[LockstepError], grpc.StatusCode] = {
     errors.BadRequest: grpc.StatusCode.INVALID_ARGUMENT,
@@ -47,44 +43,7 @@ def status_of(error: LockstepError) -> grpc.StatusCode:
     return next(listed, grpc.StatusCode.INTERNAL)
 
 
-Handle = Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]
-
-
-class Errors(grpc.aio.ServerInterceptor):  # type: ignore[misc]
-    """Lets errors leave with their status and sentence; an unforeseen one is logged whole and leaves as INTERNAL."""
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler | None:
-        """Wrap the handlers of unary calls."""
-        handler = await continuation(handler_call_details)
-        if handler is None or handler.unary_unary is None:
-            return handler
-        guarded = _guard(handler.unary_unary, handler.request_deserializer, handler_call_details.method)
-        return grpc.unary_unary_rpc_method_handler(guarded, None, handler.response_serializer)
-
-
-def _guard(handle: Handle, read: Callable[[bytes], Any], method: str) -> Handle:
-    """The handler on raw bytes: bytes that are no message are the caller's error too."""
-
-    async def guarded(message: bytes, context: grpc.aio.ServicerContext) -> Any:
-        try:
-            return await handle(_message(read, message, method), context)
-        except LockstepError as error:
-            await context.abort(status_of(error), str(error))
-        except grpc.aio.AbortError:  # already on its way
-            raise
-        except Exception:  # whatever it is, the caller learns no internals
-            log.exception("unforeseen error", extra={"method": method})
-            await context.abort(grpc.StatusCode.INTERNAL, "internal error")
-
-    return guarded
-
-
-def _message(read: Callable[[bytes], Any], message: bytes, method: str) -> Any:
-    try:
-        return read(message)
-    except DecodeError as error:
-        raise BadRequest(f"the message is not one that {method} takes; was it written with another .proto?") from error
+def sentence(error: LockstepError) -> str:
+    """What the caller is told. It travels in a header, which has room for a few thousand characters."""
+    text = str(error)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"

@@ -11,7 +11,6 @@ from serving.reader import Reader
 from serving.scorer import Scorer
 from serving.servicer_oip import add_oip
 from serving.settings import Settings
-from serving.statuses import Errors
 from tests.bundles import NOON
 
 __all__ = ["speaking"]
@@ -22,7 +21,7 @@ async def speaking(settings: Settings, reader: Reader, *, repository_control: bo
     """Its address, while the block runs."""
     models = Models(ModelStore(settings.models_url), newest_versions=settings.newest_versions)
     models.refresh()
-    server = grpc.aio.server(interceptors=(Errors(),))
+    server = grpc.aio.server()
     scorer = Scorer(models, reader, settings, clock_us=lambda: NOON)
     add_oip(server, scorer, models, settings, repository_control=repository_control)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -37,8 +37,9 @@ def test_columns_and_times_arrive_as_they_were_sent(columns: dict[str, list[int 
 
 
 def test_a_reply_says_what_the_scorer_said() -> None:
-    views = (ViewSummary("ip_activity", {Status.STALE: 2, Status.PRESENT: 1}, 2),)
-    reply = convert.reply(Scores(np.array([0.1, 1 / 3]), "tiny", "3", views, Rung.DEFAULTS))
+    views = (ViewSummary("ip_activity", (1, 0, 0, 2, 0, 0, 0, 0), 2),)
+    scores = Scores(np.array([0.1, 1 / 3]), "tiny", "3", views, Rung.DEFAULTS)
+    reply = pb.PredictResponse.FromString(convert.reply(scores))
     assert list(reply.scores) == [0.1, 1 / 3]
     assert (reply.model, reply.version, reply.rung) == ("tiny", "3", pb.RUNG_DEFAULTS)
     (view,) = reply.views

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lockstep.errors import BadRequest, LockstepError
 from lockstep.plan import DType
 from lockstep.request import check
-from lockstep.status import Rung, Status
+from lockstep.status import Rung
 from protos.inference import grpc_service_pb2 as pb
 from serving import oip
 from serving.oip_tensors import DATATYPES, TAKEN
@@ -245,7 +245,7 @@ def test_no_bytes_raise_anything_but_an_error_of_ours(content: bytes) -> None:
 
 
 SCORES = Scores(
-    np.array([0.25, 0.5]), "tiny", "3", (ViewSummary("ip_activity", {Status.PRESENT: 3, Status.STALE: 1}, 1),), Rung(1)
+    np.array([0.25, 0.5]), "tiny", "3", (ViewSummary("ip_activity", (3, 0, 0, 1, 0, 0, 0, 0), 1),), Rung(1)
 )
 
 

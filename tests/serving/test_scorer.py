@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lockstep.model_store import ModelStore
-from lockstep.status import Rung, Status
+from lockstep.status import Rung
 from serving.deadline import Deadline
 from serving.models import Models
 from serving.scorer import Query, Scorer, Scores, ViewSummary
@@ -32,7 +32,7 @@ async def test_a_query_without_a_time_is_scored_at_the_scorers_clock(scorer: Sco
     answer = await scorer.score(query, Deadline.after(1))
     assert isinstance(answer, Scores)
     np.testing.assert_allclose(answer.scores, 1 / (1 + np.exp([-7.5, 0.5])), rtol=1e-6)
-    assert answer.views == (ViewSummary("ip_activity", {Status.PRESENT: 2, Status.NOT_FOUND: 2}, 1),)
+    assert answer.views == (ViewSummary("ip_activity", (2, 0, 2, 0, 0, 0, 0, 0), 1),)
     assert answer.rung is Rung.DEFAULTS
 
 

@@ -359,6 +359,7 @@ class TestHealthAndReflection:
         replies = [reply async for reply in stub.ServerReflectionInfo(asked)]
         assert {one.name for one in replies[0].list_services_response.service} == {
             "lockstep.v1.Scorer",
+            "inference.GRPCInferenceService",
             "grpc.health.v1.Health",
             "grpc.reflection.v1alpha.ServerReflection",
         }

@@ -232,12 +232,12 @@ class TestStream:
         reader = SilentReader()
         async with asking(replace(settings, default_deadline_ms=60_000), reader) as caller, asyncio.timeout(5):
             call = caller.ModelStreamInfer(iter(numbered(3)))
-            while reader.asked < 3:
+            while reader.asked < 1:
                 await asyncio.sleep(0.005)
             call.cancel()
-            while reader.given_up < 3:
+            while reader.given_up < reader.asked:
                 await asyncio.sleep(0.005)
-        assert (reader.asked, reader.given_up) == (3, 3)
+            assert reader.given_up == reader.asked
 
     async def test_an_empty_stream_ends(self, caller: Asking) -> None:
         assert [one async for one in caller.ModelStreamInfer(iter(()))] == []

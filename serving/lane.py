@@ -1,0 +1,317 @@
+"""Requests for one model that arrive together share one read of the store and one run of the model.
+
+Nobody waits for company: an idle lane starts with the first request, in the same turn of the event loop. While batches
+are under way, requests gather, and leave together as soon as one of them is done. What one request does wrong, or how
+little time it has, is its own affair.
+"""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lockstep.bundle import Bundle
+from lockstep.plan import Array, Plan
+from lockstep.resolve import Resolved, ViewRows, resolve
+from lockstep.status import Rung, Status
+
+__all__ = ["Answer", "Lane", "ViewSummary", "found_in_time", "scored", "summaries"]
+
+Read = Callable[[Plan, Mapping[str, Array], int], Awaitable[Mapping[str, ViewRows]]]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ViewSummary:
+    """What was found for one view over all rows of a request."""
+
+    view: str
+    tally: tuple[int, ...]
+    """Feature values by number of their Status; they add up to rows × features of the view."""
+    defaulted: int
+    """Feature values in place of which the plan's default was used."""
+
+    @property
+    def counts(self) -> Mapping[Status, int]:
+        """Feature values by status, only those that occurred."""
+        return {status: self.tally[status] for status in Status if self.tally[status]}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one request."""
+
+    scores: NDArray[np.float64]
+    """Shape (rows,)."""
+    views: tuple[ViewSummary, ...]
+    rung: Rung
+    """The worst rung that any row stands on."""
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """A request in the lane."""
+
+    given: Mapping[str, Array]
+    t: NDArray[np.int64]
+    read_by_s: float
+    """When the store's share of its time ends, on the monotonic clock."""
+    answer: "asyncio.Future[Answer]"
+    columns: tuple[str, ...] = field(init=False)
+    batch: "_Batch | None" = None
+
+    def __post_init__(self) -> None:
+        self.columns = tuple(self.given)
+
+    def leave(self) -> None:
+        """Whose callers are all gone needs no rows."""
+        if self.batch is not None and all(one.answer.done() for one in self.batch.requests):
+            _give_up(self.batch.reading)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Requests that share a read."""
+
+    requests: Sequence[_Waiting]
+    reading: "asyncio.Future[Mapping[str, ViewRows]]"
+
+
+class Lane:
+    """One model's requests."""
+
+    def __init__(self, bundle: Bundle, read: Read, *, batch_rows: int, batches: int) -> None:
+        """`batch_rows`: most rows of a batch of several requests; `batches`: how many may be under way."""
+        self.bundle, self._read = bundle, read
+        self._batch_rows, self._batches = batch_rows, batches
+        self._waiting: deque[_Waiting] = deque()
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._woken = False
+
+    async def score(self, given: Mapping[str, Array], t: NDArray[np.int64], read_by_s: float) -> Answer:
+        """Scores of checked rows. A store or a model that fails does not raise: the rung says so."""
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(given, t, read_by_s, loop.create_future())
+        self._waiting.append(waiting)
+        self._wake(loop)
+        try:
+            return await waiting.answer
+        except asyncio.CancelledError:  # the caller went away
+            waiting.leave()
+            raise
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start in the next turn of the loop: whoever came in this one comes along."""
+        if not self._woken and len(self._under_way) < self._batches:
+            self._woken = True
+            loop.call_soon(self._start)
+
+    def _start(self) -> None:
+        self._woken = False
+        batch = self._next_batch()
+        if batch:
+            task = asyncio.get_running_loop().create_task(self._run(batch))
+            self._under_way.add(task)
+            task.add_done_callback(self._done)
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        self._under_way.discard(task)
+        if self._waiting:
+            self._wake(asyncio.get_running_loop())
+
+    def _next_batch(self) -> list[_Waiting]:
+        """First come, first served, as many as fit. Whose caller went away is dropped before it costs anything."""
+        batch: list[_Waiting] = []
+        rows = 0
+        while self._waiting:
+            first = self._waiting[0]
+            if not first.answer.done():
+                rows += len(first.t)
+                if batch and (rows > self._batch_rows or first.columns != batch[0].columns):
+                    break
+                batch.append(first)
+            self._waiting.popleft()
+        return batch
+
+    async def _run(self, batch: list[_Waiting]) -> None:
+        try:
+            given, t = _joined(batch)
+            plan = self.bundle.plan
+            found = await self._found(given, t, batch) if plan.views else {}
+            self._answer(batch, given, t, found)
+        except BaseException as error:
+            for waiting in batch:
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(RuntimeError("the batch failed") if _ends(error) else error)
+            if _ends(error):
+                raise
+
+    async def _found(
+        self, given: Mapping[str, Array], t: NDArray[np.int64], batch: Sequence[_Waiting]
+    ) -> Mapping[str, ViewRows]:
+        """The rows of every view. A request whose time runs out meanwhile is answered without the store."""
+        plan = self.bundle.plan
+        reading = asyncio.ensure_future(self._read(plan, given, len(t)))
+        shared = _Batch(batch, reading)
+        for one in batch:
+            one.batch = shared
+        try:
+            while not await _done_by(reading, _soonest_s(batch)):
+                self._answer_late([one for one in batch if one.read_by_s <= time.monotonic()])
+                if all(one.answer.done() for one in batch):
+                    break
+        finally:
+            _give_up(reading)
+        found = _result(reading)
+        return _unreachable(plan, len(t)) if found is None else found
+
+    def _answer_late(self, late: Sequence[_Waiting]) -> None:
+        """Without the store: a request gets an answer before its deadline."""
+        log.error("the store did not answer in its share of the deadline", extra={"reason": "store too slow"})
+        for one in late:
+            if not one.answer.done():
+                self._answer([one], one.given, one.t, _unreachable(self.bundle.plan, len(one.t)))
+
+    def _answer(
+        self,
+        batch: Sequence[_Waiting],
+        given: Mapping[str, Array],
+        t: NDArray[np.int64],
+        found: Mapping[str, ViewRows],
+    ) -> None:
+        resolved = resolve(self.bundle.plan, found, given, t)
+        lengths = [len(one.t) for one in batch]
+        scores, rungs = scored(self.bundle, resolved, lengths)
+        first = 0
+        for one, length, views in zip(batch, lengths, summaries(resolved, lengths), strict=True):
+            part = slice(first, first + length)
+            first += length
+            if not one.answer.done():
+                one.answer.set_result(Answer(scores[part], views, Rung(int(rungs[part].max()))))
+
+
+def _soonest_s(batch: Sequence[_Waiting]) -> float:
+    """When the first request's time for the store ends; at once where nobody waits any more."""
+    return min((one.read_by_s for one in batch if not one.answer.done()), default=0.0)
+
+
+def _ends(error: BaseException) -> bool:
+    """Whether it means the end of the loop rather than a failure of this batch."""
+    return not isinstance(error, Exception)
+
+
+async def found_in_time(
+    reading: Awaitable[Mapping[str, ViewRows]], plan: Plan, rows: int, read_by_s: float
+) -> Mapping[str, ViewRows]:
+    """What a reader finds; all UNREACHABLE where it fails, or is not done by `read_by_s` on the monotonic clock."""
+    if not plan.views:
+        return {}
+    task = asyncio.ensure_future(reading)
+    try:
+        if not await _done_by(task, read_by_s):
+            log.error("the store did not answer in its share of the deadline", extra={"reason": "store too slow"})
+    finally:
+        _give_up(task)
+    found = _result(task)
+    return _unreachable(plan, rows) if found is None else found
+
+
+async def _done_by(reading: "asyncio.Future[Mapping[str, ViewRows]]", moment_s: float) -> bool:
+    """Wait for a reader. Not wait_for: that waits for the cancelled reader, which may never give up."""
+    await asyncio.wait({reading}, timeout=max(moment_s - time.monotonic(), 0.0))
+    return reading.done()
+
+
+def _give_up(reading: "asyncio.Future[Mapping[str, ViewRows]]") -> None:
+    if not reading.done():
+        reading.add_done_callback(_result)  # it may still fail, and nobody else is there to be told
+        reading.cancel()
+
+
+def _result(reading: "asyncio.Future[Mapping[str, ViewRows]]") -> Mapping[str, ViewRows] | None:
+    """What it found; None where it failed, which is logged, or is not done."""
+    if not reading.done() or reading.cancelled():
+        return None
+    if reading.exception() is not None:
+        log.error("the reader failed", exc_info=reading.exception(), extra={"reason": "reader failed"})
+        return None
+    return reading.result()
+
+
+def _unreachable(plan: Plan, rows: int) -> dict[str, ViewRows]:
+    return {view.name: ViewRows.missing(rows, Status.UNREACHABLE) for view in plan.views}
+
+
+def _joined(batch: Sequence[_Waiting]) -> tuple[Mapping[str, Array], NDArray[np.int64]]:
+    """The columns and times of all requests, one after the other."""
+    if len(batch) == 1:
+        return batch[0].given, batch[0].t
+    names = batch[0].columns
+    given = {name: np.concatenate([one.given[name] for one in batch]) for name in names}
+    return given, np.concatenate([one.t for one in batch])
+
+
+def scored(bundle: Bundle, resolved: Resolved, lengths: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
+    """Probabilities and rungs of all rows. Where the model fails for the whole, each request is tried by itself."""
+    rows = sum(lengths)
+    scores, rungs = _run(bundle, resolved.columns, rows, alone=len(lengths) == 1), resolved.rungs(rows)
+    if scores is None:
+        parts, first = [], 0
+        for length in lengths:
+            columns = {name: values[first : first + length] for name, values in resolved.columns.items()}
+            found = _run(bundle, columns, length, alone=True)
+            parts.append(np.full(length, np.nan) if found is None else found)
+            first += length
+        scores = np.concatenate(parts)
+    broken = ~np.isfinite(scores)
+    if broken.any():
+        log.error("the model gave no number, its prior is answered", extra={"reason": "no number", **_facts(bundle)})
+        scores, rungs = np.where(broken, bundle.manifest.prior, scores), np.where(broken, np.int8(Rung.PRIOR), rungs)
+    return scores, rungs
+
+
+def _run(bundle: Bundle, columns: Mapping[str, Array], rows: int, *, alone: bool) -> NDArray[np.float64] | None:
+    """None where the model fails. On the event loop: a run takes about as long as the way to a thread and back."""
+    try:
+        return bundle.score(columns, rows)
+    except Exception:  # functions and graphs are the user's: anything can come out of them
+        if alone:
+            log.exception("the model failed, its prior is answered", extra={"reason": "model failed", **_facts(bundle)})
+        return None
+
+
+def _facts(bundle: Bundle) -> dict[str, str]:
+    return {"model": bundle.manifest.name, "version": bundle.manifest.version}
+
+
+def summaries(resolved: Resolved, lengths: Sequence[int]) -> list[tuple[ViewSummary, ...]]:
+    """For each request what was found, counted per view over its rows; `lengths` are the requests' rows, in order."""
+    owner = np.repeat(np.arange(len(lengths)), lengths) * len(Status)
+    found = []
+    for name, view in resolved.views.items():
+        width = len(view.names)
+        if view.status.any():
+            tallies = np.bincount((view.status + owner).ravel(), minlength=len(lengths) * len(Status))
+            tally = tallies.reshape(len(lengths), len(Status)).tolist()
+        else:
+            tally = [[length * width, *_NO_OTHER] for length in lengths]
+        defaulted = _per_request(view.defaulted, lengths)
+        found.append([ViewSummary(name, tuple(one), count) for one, count in zip(tally, defaulted, strict=True)])
+    return list(zip(*found, strict=True)) if found else [()] * len(lengths)
+
+
+_NO_OTHER = (0,) * (len(Status) - 1)
+
+
+def _per_request(flags: NDArray[np.bool_], lengths: Sequence[int]) -> list[int]:
+    if not flags.any():
+        return [0] * len(lengths)
+    first = np.cumsum([0, *lengths[:-1]])
+    sums: list[int] = np.add.reduceat(flags.sum(axis=0), first).tolist()
+    return sums
