@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lockstep.bundle import Bundle
@@ -75,8 +75,11 @@ class Models:
     Reads of the catalogue never wait; what changes it takes turns.
     """
 
-    def __init__(self, store: ModelStore, *, newest_versions: int) -> None:
-        self._store = store
+    def __init__(
+        self, store: ModelStore, *, newest_versions: int, admit: Callable[[Bundle], None] = lambda bundle: None
+    ) -> None:
+        """`admit` raises a LockstepError for a bundle that must not take traffic, though its files are sound."""
+        self._store, self._admit = store, admit
         self._newest = newest_versions
         self._refused: dict[tuple[str, str], _Refusal] = {}
         self._unloaded: set[str] = set()
@@ -189,6 +192,7 @@ class Models:
             return None
         try:
             bundle = self._store.load(name, version)
+            self._admit(bundle)
         except (LockstepError, OSError) as error:
             facts = {"model": name, "version": version}
             log.error("bundle refused, what was served before stays", exc_info=True, extra=facts)

@@ -10,6 +10,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+from lockstep.bundle import Bundle
 from lockstep.errors import BadSetting
 from lockstep.model_store import ModelStore
 from protos.inference import grpc_service_pb2
@@ -23,12 +24,16 @@ from serving.servicer_oip import SERVICE as OIP
 from serving.servicer_oip import add_oip
 from serving.servicers import ScorerServicer
 from serving.settings import Settings
+from serving.workers import supervise
 
 __all__ = ["Server", "running", "serve"]
 
 _SCORER = scorer_pb2.DESCRIPTOR.services_by_name["Scorer"]
 _PROTOS = (scorer_pb2.DESCRIPTOR, grpc_service_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR)
 SERVICE = _SCORER.full_name
+
+PREPARE_S = 5.0
+"""How long the online store may take to say what its views mean."""
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +43,11 @@ class Server:
 
     def __init__(self, settings: Settings, reader: Reader) -> None:
         self._settings, self._reader = settings, reader
-        self._models = Models(ModelStore(settings.models_url), newest_versions=settings.newest_versions)
+        self._models = Models(
+            ModelStore(settings.models_url), newest_versions=settings.newest_versions, admit=self._admit
+        )
+        self._known: set[str] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._health = health.aio.HealthServicer()
         self._server = _grpc_server(settings)
         self._watching: asyncio.Task[None] | None = None
@@ -57,6 +66,7 @@ class Server:
 
     async def start(self) -> None:
         """Load the models, then listen. Raises BadSetting where the address cannot be taken."""
+        self._loop = asyncio.get_running_loop()
         await self.refresh()
         settings = self._settings
         scorer = Scorer(self._models, self._reader, settings)
@@ -72,11 +82,26 @@ class Server:
     async def refresh(self) -> None:
         """Look for new versions and aliases now, in a thread, and tell the health service."""
         await asyncio.to_thread(self._models.refresh)
-        names = self.catalogue.names()
+        names = set(self.catalogue.names())
         for service in ("", SERVICE, OIP):
             await self._health.set(service, _serving(bool(names)))
-        for name in names:
-            await self._health.set(name, _serving(True))
+        for name in names | self._known:
+            await self._health.set(name, _serving(name in names))
+        self._known |= names
+
+    def _admit(self, bundle: Bundle) -> None:
+        """Let the reader look at a bundle's plan before it takes traffic. Called in the thread that loads.
+
+        Raises DefinitionDiffers. An online store that does not answer keeps no model away: it starts on the ladder.
+        """
+        assert self._loop is not None
+        preparing = asyncio.run_coroutine_threadsafe(self._reader.prepare(bundle.plan), self._loop)
+        try:
+            preparing.result(PREPARE_S)
+        except TimeoutError:
+            preparing.cancel()
+            facts = {"model": bundle.manifest.name, "version": bundle.manifest.version}
+            log.warning("the online store did not say what its views mean; the model is served unchecked", extra=facts)
 
     async def stop(self) -> None:
         """Refuse new requests, let those under way end within the drain time, then give everything back."""
@@ -107,7 +132,8 @@ def _grpc_server(settings: Settings) -> grpc.aio.Server:
         options=(
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.max_send_message_length", settings.max_message_bytes),
-            ("grpc.so_reuseport", 0),  # a second server on the port is an error, not a silent share of the requests
+            # A second server on the port is an error, not a silent share of the requests; workers mean it.
+            ("grpc.so_reuseport", int(settings.share_port)),
         ),
     )
 
@@ -135,7 +161,13 @@ async def running(settings: Settings, reader: Reader) -> AsyncIterator[Server]:
 
 
 async def serve(settings: Settings, *, say: Callable[[str], None] = lambda line: print(line, flush=True)) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. Says one line when ready. Raises BadSetting where it cannot start."""
+    """Serve until SIGTERM or SIGINT, then drain. Says one line when ready. Raises BadSetting where it cannot start.
+
+    With several workers this process only looks after them.
+    """
+    if settings.workers > 1:
+        await supervise(settings, say=say)
+        return
     reader = await asyncio.to_thread(open_reader, settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -13,7 +13,7 @@ from lockstep.redis_where import RedisType, Where
 __all__ = ["PREFIX", "Settings"]
 
 PREFIX = "LOCKSTEP_SERVE_"
-_COUNTS = ("batch_rows", "batches_under_way", "stream_window")
+_COUNTS = ("workers", "batch_rows", "batches_under_way", "stream_window")
 _TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -25,6 +25,10 @@ class Settings:
     """Address to listen on; 0.0.0.0 for every IPv4 interface. There is no authentication: keep it in your network."""
     port: int = 50051
     """TCP port; with 0 the system chooses one, and the line printed at the start says which."""
+    workers: int = 1
+    """Processes that share the port. One is enough for a core or two: a worker keeps about one core busy."""
+    share_port: bool = False
+    """Listen beside other servers on the same port: workers do, and a server that is to replace another."""
     models_url: str = field(default_factory=lambda: str(default_home().models))
     """Folder or fsspec URL that holds models/<name>/<version>/; by default that of LOCKSTEP_HOME."""
     reader: str = "serving.packed_reader:PackedReader"

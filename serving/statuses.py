@@ -32,6 +32,7 @@ STATUSES: dict[type[LockstepError], grpc.StatusCode] = {
     errors.SchemaRefused: grpc.StatusCode.INTERNAL,
     errors.RecordRefused: grpc.StatusCode.INTERNAL,
     errors.TablesRefused: grpc.StatusCode.INTERNAL,
+    errors.WorkerFailed: grpc.StatusCode.INTERNAL,
     errors.WritesUnconfirmed: grpc.StatusCode.INTERNAL,
 }
 """By error class; a class that is not listed takes the status of its nearest base."""

@@ -14,7 +14,13 @@ __all__ = ["serve"]
 @click.option(
     "--models", "models_url", metavar="URL", help="Folder or URL of the models.  [default: models/ of the home]"
 )
-@click.option("--reader", metavar="MODULE:CLASS", help="How the online store is read.  [default: through Feast's SDK]")
+@click.option(
+    "--reader",
+    metavar="MODULE:CLASS",
+    help="How the online store is read; lockstep.stores.reader:FeastReader reads any store that Feast knows.  "
+    "[default: packed rows in Redis]",
+)
+@click.option("--workers", type=int, help="Processes that share the port.  [default: 1]")
 @click.option("--max-rows", type=int, help="Most rows in one request.  [default: 1000]")
 def serve(**options: object) -> None:
     """Serve the models over gRPC until Ctrl-C.
@@ -23,9 +29,8 @@ def serve(**options: object) -> None:
     lines. A version that is promoted while the server runs is picked up within seconds; on SIGTERM or Ctrl-C requests
     under way are finished first.
 
-    Redis is the one of feature_repo/feature_store.yaml, or of REDIS_URL where that is set. Every setting can also be
-    given in the environment as LOCKSTEP_SERVE_<NAME>, e.g. LOCKSTEP_SERVE_DEFAULT_DEADLINE_MS=200; an option given here
-    takes precedence.
+    Redis is the one of REDIS_URL, else localhost:6379. Every setting can also be given in the environment as
+    LOCKSTEP_SERVE_<NAME>, e.g. LOCKSTEP_SERVE_DEFAULT_DEADLINE_MS=200; an option given here takes precedence.
 
     \b
     Example:

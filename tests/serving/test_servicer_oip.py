@@ -237,7 +237,7 @@ class TestStream:
             call.cancel()
             while reader.given_up < reader.asked:
                 await asyncio.sleep(0.005)
-            assert reader.given_up == reader.asked
+            assert 1 <= reader.given_up == reader.asked
 
     async def test_an_empty_stream_ends(self, caller: Asking) -> None:
         assert [one async for one in caller.ModelStreamInfer(iter(()))] == []

@@ -1,0 +1,121 @@
+"""Several serving processes on one port. The kernel spreads the connections over them; one that dies is replaced.
+
+The supervisor scores nothing and holds no model: there is little in it that could fail.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+from dataclasses import fields, replace
+
+from lockstep.errors import BadSetting, WorkerFailed
+from serving.settings import PREFIX, Settings
+
+__all__ = ["supervise"]
+
+SHORT_LIFE_S, LONGEST_PAUSE_S = 1.0, 5.0
+"""A worker that lived shorter is replaced after a pause, doubled each time."""
+READY = "lockstep serves on "
+
+log = logging.getLogger(__name__)
+
+
+async def supervise(settings: Settings, *, say: Callable[[str], None]) -> None:
+    """Keep the workers running until SIGTERM or SIGINT, then let them drain.
+
+    Says one line when all are ready. Raises BadSetting where the port is taken, WorkerFailed where a worker cannot
+    start at all.
+    """
+    with _reserved(settings) as port:
+        shared = replace(settings, port=port.getsockname()[1], workers=1, share_port=True)
+        stop = asyncio.Event()
+        for one in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(one, stop.set)
+        workers = [_Worker(number, shared) for number in range(1, settings.workers + 1)]
+        try:
+            lines = await asyncio.gather(*(worker.start() for worker in workers))
+            say(f"{lines[0]} ({settings.workers} workers)")
+            keeping = [asyncio.create_task(worker.keep_running()) for worker in workers]
+            await stop.wait()
+            log.info("draining", extra={"drain_s": settings.drain_s})
+            for task in keeping:
+                task.cancel()
+        finally:
+            await asyncio.gather(*(worker.end(settings.drain_s + 5) for worker in workers))
+
+
+def _reserved(settings: Settings) -> socket.socket:
+    """The port, held but not listened on. Raises BadSetting where somebody else has it."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as alone:  # another server that shares its port must not be joined by accident
+        _bind(alone, settings)
+        port: int = alone.getsockname()[1]
+    held = socket.socket(family)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    _bind(held, replace(settings, port=port))
+    return held
+
+
+def _bind(one: socket.socket, settings: Settings) -> None:
+    try:
+        one.bind((settings.host, settings.port))
+    except OSError as error:
+        one.close()
+        address = f"{settings.host}:{settings.port}"
+        raise BadSetting("port", settings.port, f"cannot listen on {address}; is another server there?") from error
+
+
+class _Worker:
+    """One process, and the one that takes its place."""
+
+    def __init__(self, number: int, settings: Settings) -> None:
+        self._number = number
+        values = {one.name: getattr(settings, one.name) for one in fields(Settings)}
+        self._environment = {**os.environ, **{PREFIX + name.upper(): str(value) for name, value in values.items()}}
+        self._process: Process | None = None
+
+    async def start(self) -> str:
+        """Start it and wait until it is ready; returns its line. Raises WorkerFailed."""
+        # In a group of its own: Ctrl-C is for the supervisor, who tells the workers.
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "serving"), env=self._environment, stdout=PIPE, start_new_session=True
+        )
+        assert self._process.stdout is not None
+        line = (await self._process.stdout.readline()).decode().strip()
+        if not line.startswith(READY):
+            raise WorkerFailed(self._number, await self._process.wait())
+        return line
+
+    async def keep_running(self) -> None:
+        """Replace the process whenever it ends."""
+        pause_s = SHORT_LIFE_S / 10
+        while True:
+            assert self._process is not None
+            started = time.monotonic()
+            status = await self._process.wait()
+            log.error("a worker ended and is replaced", extra={"worker": self._number, "status": status})
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S) if time.monotonic() - started < SHORT_LIFE_S else 0.0
+            await asyncio.sleep(pause_s)
+            try:
+                await self.start()
+            except WorkerFailed as error:
+                log.error("%s", error, extra={"reason": f"worker {self._number}"})
+
+    async def end(self, within_s: float) -> None:
+        """Let it drain; end it by force where it does not."""
+        if self._process is None or self._process.returncode is not None:
+            return
+        self._process.terminate()
+        try:
+            async with asyncio.timeout(within_s):
+                await self._process.wait()
+        except TimeoutError:
+            log.error("a worker did not drain in time", extra={"worker": self._number})
+            self._process.kill()
+            await self._process.wait()

@@ -1,0 +1,108 @@
+"""Workers: one port, several processes, none of them missed when it dies."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from protos.lockstep.v1 import scorer_pb2 as pb
+from protos.lockstep.v1 import scorer_pb2_grpc
+from serving.settings import Settings
+from tests.serving.conftest import column, request
+
+GOOD = request(column("ip", 1), column("bid", 0.5))
+
+ROOT = Path(__file__).parents[2]
+
+
+def started(settings: Settings, **changes: str) -> "subprocess.Popen[str]":
+    environment = {
+        "LOCKSTEP_SERVE_PORT": "0",
+        "LOCKSTEP_SERVE_WORKERS": "2",
+        "LOCKSTEP_SERVE_MODELS_URL": settings.models_url,
+        "LOCKSTEP_SERVE_READER": "tests.bundles:MemoryReader",
+        **changes,
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "serving"],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def supervisor(settings: Settings) -> Iterator["subprocess.Popen[str]"]:
+    with started(settings) as process:
+        yield process
+        if process.poll() is None:
+            process.terminate()
+            process.communicate(timeout=20)
+
+
+def children(process: "subprocess.Popen[str]") -> set[int]:
+    """The processes that this one has started."""
+    found = subprocess.run(
+        ["ps", "--ppid", str(process.pid), "-o", "pid="], capture_output=True, text=True, check=False
+    )
+    return {int(pid) for pid in found.stdout.split()}
+
+
+def ask(address: str) -> pb.PredictResponse:
+    """On a connection of its own: the kernel gives it to any worker."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(address, options=options) as channel:
+        stub = scorer_pb2_grpc.ScorerStub(channel)  # type: ignore[no-untyped-call]
+        reply: pb.PredictResponse = stub.Predict(GOOD, timeout=5, wait_for_ready=True)
+        return reply
+
+
+def test_a_worker_that_is_killed_is_replaced_and_the_port_goes_on_answering(
+    supervisor: "subprocess.Popen[str]",
+) -> None:
+    assert supervisor.stdout is not None
+    line = supervisor.stdout.readline()
+    assert line.endswith(": tiny 1 (champion) (2 workers)\n")
+    address = line.split()[3].rstrip(":")
+    before = children(supervisor)
+    assert len(before) == 2
+    expected = ask(address).scores
+    os.kill(min(before), signal.SIGKILL)
+    assert [ask(address).scores for _ in range(10)] == [expected] * 10
+    give_up = time.monotonic() + 15
+    while len(children(supervisor) - {min(before)}) < 2:
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+    supervisor.terminate()
+    out, err = supervisor.communicate(timeout=20)
+    assert (supervisor.returncode, out) == (0, "")
+    assert '"a worker ended and is replaced", "worker": ' in err
+    assert '"status": -9' in err
+
+
+def test_workers_that_cannot_start_end_the_supervisor_with_their_reason(settings: Settings) -> None:
+    with started(settings, LOCKSTEP_SERVE_READER="tests.bundles:Reader") as process:
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (1, "")
+    assert "setting 'reader' is 'tests.bundles:Reader'" in err
+    assert re.search(r"serving: worker \d ended with status 1 before it was ready", err)
+
+
+def test_a_port_that_another_server_has_is_not_shared_with_it(settings: Settings) -> None:
+    with started(settings, LOCKSTEP_SERVE_WORKERS="1") as other:
+        assert other.stdout is not None
+        port = other.stdout.readline().split()[3].rstrip(":").rpartition(":")[2]
+        with started(settings, LOCKSTEP_SERVE_PORT=port) as process:
+            _, err = process.communicate(timeout=30)
+        other.terminate()
+        other.communicate(timeout=20)
+    assert f"setting 'port' is {port}: cannot listen on 127.0.0.1:{port}" in err
