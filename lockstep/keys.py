@@ -30,7 +30,7 @@ from lockstep.rows import cast
 from lockstep.schema import DType, Field
 from lockstep.times import from_datetime
 
-__all__ = ["KeySpace"]
+__all__ = ["KeySpace", "leb128", "varint"]
 
 _NUMBERS: Final = frozenset({DType.INT32, DType.INT64, DType.BOOL, DType.TIMESTAMP})
 _TEXTS: Final = frozenset({DType.STRING, DType.BYTES})
@@ -86,7 +86,7 @@ class KeySpace:
         """
         found = [_column(columns, field) for field in self.in_order]
         if not found:
-            return pa.array([self.prefix] * len(next(iter(columns.values()))), pa.binary())
+            return pa.array([self.prefix] * _rows(columns), pa.binary())
         parts = [_encoded(column, field.dtype) for column, field in zip(found, self.in_order, strict=True)]
         sized = [
             part if field.dtype in _NUMBERS or place == len(parts) - 1 else _with_length(part)
@@ -102,8 +102,14 @@ class KeySpace:
                 raise UnknownColumn(field.name, values)
             part = _one(values[field.name], field)
             text = field.dtype in _TEXTS and place < len(self.in_order) - 1
-            parts.append(_varint(len(part)) + part if text else part)
+            parts.append(varint(len(part)) + part if text else part)
         return b"".join(parts)
+
+
+def _rows(columns: Mapping[str, Any] | pa.Table | pa.RecordBatch) -> int:
+    if isinstance(columns, pa.Table | pa.RecordBatch):
+        return int(columns.num_rows)
+    return len(next(iter(columns.values())))
 
 
 def _column(columns: Mapping[str, Any] | pa.Table | pa.RecordBatch, field: Field) -> pa.Array:
@@ -121,21 +127,27 @@ def _encoded(column: pa.Array, dtype: DType) -> pa.BinaryArray:
     numbers = column.cast(pa.int64())
     null = numbers.is_null().to_numpy(zero_copy_only=False)
     values = numbers.fill_null(0).to_numpy(zero_copy_only=False)
-    data, ends = _leb128(((values << 1) ^ (values >> 63)).view(np.uint64))
+    data, ends = _end_to_end(((values << 1) ^ (values >> 63)).view(np.uint64))
     return arrays.of_pieces(data, ends, null, pa.binary())
 
 
-def _leb128(values: NDArray[np.uint64]) -> tuple[NDArray[np.uint8], Ints]:
-    """The LEB128 of each value end to end, and the n + 1 offsets."""
+def leb128(values: NDArray[np.uint64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The LEB128 of each value in a row of a matrix, and which bytes of it count. Both of shape (n, longest)."""
     lengths = np.searchsorted(_STEPS, values, side="right") + 1
     places = np.arange(int(lengths.max(initial=1)))
     groups = (values[:, None] >> (_BITS * places).astype(np.uint64)).astype(np.uint8) & np.uint8(0x7F)
     groups |= np.where(places < lengths[:, None] - 1, np.uint8(0x80), np.uint8(0))
-    return groups[places < lengths[:, None]], offsets(lengths)
+    return groups, places < lengths[:, None]
+
+
+def _end_to_end(values: NDArray[np.uint64]) -> tuple[NDArray[np.uint8], Ints]:
+    """The LEB128 of each value end to end, and the n + 1 offsets."""
+    groups, kept = leb128(values)
+    return groups[kept], offsets(kept.sum(axis=1))
 
 
 def _with_length(texts: pa.BinaryArray) -> pa.BinaryArray:
-    data, ends = _leb128(arrays.lengths_of(texts).astype(np.uint64))
+    data, ends = _end_to_end(arrays.lengths_of(texts).astype(np.uint64))
     return _join(b"", [arrays.of_pieces(data, ends, np.zeros(len(texts), bool), pa.binary()), texts])
 
 
@@ -152,7 +164,7 @@ def _one(value: Any, field: Field) -> bytes:
     if field.dtype in _NUMBERS and isinstance(number, int | np.integer | np.bool_):
         low, high = _RANGES[field.dtype]
         if low <= number <= high:
-            return _varint(_zigzag(int(number)))
+            return varint(_zigzag(int(number)))
     raise BadColumn(field.name, f"{value!r} cannot be a join key of type {field.dtype.value}")
 
 
@@ -160,7 +172,8 @@ def _zigzag(value: int) -> int:
     return (value << 1) ^ (value >> 63)
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """The LEB128 of a number that is not negative."""
     found = bytearray()
     while value > 0x7F:
         found.append(value & 0x7F | 0x80)

@@ -167,7 +167,7 @@ def _dense_offsets(lists: pa.ListArray) -> pa.Array:
 
 def opaque(column: pa.ChunkedArray | pa.Array, value_type: ValueType) -> pa.Array:
     """A source column of a type that rows hold as Feast's serialized Value."""
-    values = python_values_to_proto_values(column.to_pylist(), value_type)
+    values = python_values_to_proto_values(column.to_pylist(maps_as_pydicts="strict"), value_type)
     return pa.array([_opaque(value) for value in values], pa.binary())
 
 
