@@ -30,6 +30,7 @@ __all__ = [
     "Plan",
     "Source",
     "Stored",
+    "StoredColumns",
     "View",
     "digest",
 ]
@@ -186,6 +187,11 @@ class Plan:
         return {view.name: tuple(self.stored(view.name)) for view in self.views}
 
     @cached_property
+    def stored_columns(self) -> "StoredColumns":
+        """The columns read from views, laid out for reading them all at once."""
+        return StoredColumns(self)
+
+    @cached_property
     def moments(self) -> tuple[str, ...]:
         """The columns that are the row's own time."""
         return tuple(column.name for column in self.columns if isinstance(column.source, Moment))
@@ -228,6 +234,47 @@ class Plan:
     def sha256(self) -> str:
         """Identity of the plan: equal plans have equal hashes."""
         return digest(json.dumps(self.to_json(), sort_keys=True))
+
+
+class StoredColumns:
+    """The columns that a plan reads from views: those of each view side by side, views in the plan's order."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.views = tuple(view for view in plan.views if plan.reads[view.name])
+        """The views of which the plan reads any column."""
+        pairs = [(place, *read) for place, view in enumerate(self.views) for read in plan.reads[view.name]]
+        self.columns = tuple(column for _, column, _ in pairs)
+        self.names = tuple(column.name for column in self.columns)
+        self.view_of = np.array([place for place, *_ in pairs], np.intp)
+        """For each column the place of its view."""
+        ttls = [_FOR_EVER if view.ttl_us is None else view.ttl_us for view in self.views]
+        self.ttl_us = np.array(ttls, np.int64).reshape(-1, 1)
+        """Of each view; the greatest int64 where rows do not age. Shape (views, 1)."""
+        self.has_default = np.array([column.default is not None for column in self.columns], np.bool_).reshape(-1, 1)
+        """Shape (columns, 1)."""
+        dtypes = dict.fromkeys(column.dtype for column in self.columns)
+        self.places = {
+            dtype: np.array([i for i, column in enumerate(self.columns) if column.dtype is dtype], np.intp)
+            for dtype in dtypes
+        }
+        """For each dtype the places of its columns."""
+        self.names_of = {dtype: [self.names[i] for i in places] for dtype, places in self.places.items()}
+        self.instead = {
+            dtype: np.array([self.columns[i].instead.item() for i in places], dtype.numpy).reshape(-1, 1)
+            for dtype, places in self.places.items()
+        }
+        """For each dtype what stands where there is no usable value. Shape (columns of the dtype, 1)."""
+        groups = {i: (dtype, row) for dtype, places in self.places.items() for row, i in enumerate(places.tolist())}
+        self.of_view = {
+            view.name: [
+                (i, *groups[i], source.field) for i, (_, _, source) in enumerate(pairs) if source.view == view.name
+            ]
+            for view in self.views
+        }
+        """By view: for each of its columns its place, its dtype, its place among those, and the field it reads."""
+
+
+_FOR_EVER = np.iinfo(np.int64).max
 
 
 def _view(plain: Mapping[str, Any]) -> View:

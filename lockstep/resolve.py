@@ -1,15 +1,16 @@
 """The one function that turns what was found into what the model gets, in training and in serving alike."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lockstep.plan import Array, Column, Plan, Stored, View
+from lockstep.plan import Array, Column, DType, Plan
 from lockstep.status import NULL, PRESENT, Rung, Status
 
-__all__ = ["Resolved", "ViewFound", "ViewRows", "resolve", "row_status"]
+__all__ = ["PlanRows", "Resolved", "ViewRows", "resolve", "row_status"]
 
 _NEVER = np.iinfo(np.int64).max
 
@@ -49,123 +50,197 @@ class ViewRows:
 
 
 @dataclass(frozen=True)
-class ViewFound:
-    """What was found for the columns that a plan reads from one view."""
+class PlanRows:
+    """What was found for all views that a plan reads. Views and columns are in the order of `Plan.stored_columns`."""
 
-    names: tuple[str, ...]
-    """The columns."""
-    status: NDArray[np.int8]
-    """The Status of each value before any default. Shape (columns, rows)."""
-    defaulted: NDArray[np.bool_]
-    """True where the plan's default took the place of a value. Shape (columns, rows)."""
+    found: NDArray[np.int8]
+    """As in ViewRows. Shape (views, rows)."""
     event_us: NDArray[np.int64]
-    """Shape (rows,): event_timestamp of the row found; any number where none was."""
+    """Shape (views, rows)."""
+    created_us: NDArray[np.int64] | None
+    """Shape (views, rows); the least int64 where a row has none; None where no view has any."""
+    states: NDArray[np.int8]
+    """As in ViewRows, of the columns. Shape (columns, rows)."""
+    values: Mapping[DType, Array]
+    """The values of all columns of one dtype, in the order of `Plan.stored_columns`. Shape (columns, rows)."""
+
+    @staticmethod
+    def missing(plan: Plan, rows: int, status: Status) -> "PlanRows":
+        """No row found for any key of any view, all for the same reason."""
+        return PlanRows.of(plan, {view.name: ViewRows.missing(rows, status) for view in plan.views}, rows)
+
+    @staticmethod
+    def of(plan: Plan, views: Mapping[str, ViewRows], rows: int) -> "PlanRows":
+        """The same of what was found for each view."""
+        used = [views[view.name] for view in plan.stored_columns.views]
+        made = PlanRows(
+            found=np.array([view.found for view in used], np.int8).reshape(len(used), rows),
+            event_us=np.array([view.event_us for view in used], np.int64).reshape(len(used), rows),
+            created_us=_created(used, rows),
+            states=np.zeros((len(plan.stored_columns.columns), rows), np.int8),
+            values={
+                dtype: np.empty((len(places), rows), dtype.numpy)
+                for dtype, places in plan.stored_columns.places.items()
+            },
+        )
+        for view, found in zip(plan.stored_columns.views, used, strict=True):
+            made.put(plan, view.name, found)
+        return made
+
+    def view(self, plan: Plan, name: str) -> ViewRows:
+        """What was found for one view."""
+        place = next(i for i, view in enumerate(plan.stored_columns.views) if view.name == name)
+        of_view = plan.stored_columns.of_view[name]
+        return ViewRows(
+            self.found[place],
+            self.event_us[place],
+            {source: self.values[group][row] for _, group, row, source in of_view},
+            self.states[[column for column, *_ in of_view]],
+            None if self.created_us is None else self.created_us[place],
+        )
+
+    def put(self, plan: Plan, view: str, rows: ViewRows) -> None:
+        """Let the columns of one view hold these values and states."""
+        fields = {name: place for place, name in enumerate(rows.values)}
+        for place, group, row, source in plan.stored_columns.of_view[view]:
+            if rows.values:
+                self.states[place] = rows.states[fields[source]]
+                self.values[group][row] = rows.values[source]
+
+
+def _created(views: list[ViewRows], rows: int) -> NDArray[np.int64] | None:
+    if all(view.created_us is None for view in views):
+        return None
+    none = np.full(rows, np.iinfo(np.int64).min)
+    return np.array([none if view.created_us is None else view.created_us for view in views], np.int64)
 
 
 @dataclass(frozen=True)
 class Resolved:
     """The plan's columns before any function has run."""
 
-    columns: dict[str, Array] = field(default_factory=dict)
+    plan: Plan
+    columns: dict[str, Array]
     """By column: shape (rows,), in the column's dtype, with nothing left undecided."""
-    status: dict[str, NDArray[np.int8]] = field(default_factory=dict)
-    """By stored or given column: the Status of each row, before any default."""
-    defaulted: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
-    """By stored or given column: True where the plan's default took the place of a value."""
-    views: dict[str, ViewFound] = field(default_factory=dict)
-    """By view of which the plan reads columns: the same for all of them at once."""
+    found: NDArray[np.int8]
+    """The Status of each stored value, before any default. Shape (columns, rows), as `Plan.stored_columns`."""
+    replaced: NDArray[np.bool_]
+    """Where the plan's default took the place of a stored value. Shape (columns, rows)."""
+    event_us: NDArray[np.int64]
+    """Event timestamps of the rows found; any number where none was. Shape (views, rows)."""
+    unsent: frozenset[str]
+    """The given columns that the request left out."""
 
     @property
-    def stored(self) -> list[str]:
+    def stored(self) -> tuple[str, ...]:
         """The columns that were read from a store."""
-        return [name for view in self.views.values() for name in view.names]
+        return self.plan.stored_columns.names
 
-    def rungs(self, rows: int) -> NDArray[np.int8]:
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return int(self.found.shape[1])
+
+    @cached_property
+    def status(self) -> dict[str, NDArray[np.int8]]:
+        """By stored or given column: the Status of each row, before any default."""
+        given = {
+            name: np.full(self.rows, Status.NULL if name in self.unsent else Status.REQUEST, np.int8)
+            for name in self.plan.given
+        }
+        return {**dict(zip(self.stored, self.found, strict=True)), **given}
+
+    @cached_property
+    def defaulted(self) -> dict[str, NDArray[np.bool_]]:
+        """By stored or given column: True where the plan's default took the place of a value."""
+        given = {name: np.full(self.rows, name in self.unsent) for name in self.plan.given}
+        return {**dict(zip(self.stored, self.replaced, strict=True)), **given}
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_] | slice) -> "Resolved":
+        """Some rows, by index, mask or slice."""
+        return Resolved(
+            self.plan,
+            {name: values[rows] for name, values in self.columns.items()},
+            self.found[:, rows],
+            self.replaced[:, rows],
+            self.event_us[:, rows],
+            self.unsent,
+        )
+
+    def rungs(self) -> NDArray[np.int8]:
         """The rung that each row stands on. Shape (rows,)."""
-        rungs = np.full(rows, Rung.FRESH, np.int8)
-        if not self.views:
-            return rungs
-        for view in self.views.values():
-            rungs[(view.status > NULL).any(axis=0)] = Rung.DEFAULTS
+        if not len(self.found):
+            return np.full(self.rows, Rung.FRESH, np.int8)
+        unusable = self.found > NULL
+        rungs: NDArray[np.int8] = np.asarray(unusable.any(axis=0)).view(np.int8)  # FRESH is 0, DEFAULTS is 1
         if rungs.any():
-            unread = [(view.status == Status.UNREACHABLE).all(axis=0) for view in self.views.values()]
-            rungs[np.logical_and.reduce(unread)] = Rung.ALL_DEFAULTS
+            rungs[(self.found == _UNREACHABLE).all(axis=0)] = Rung.ALL_DEFAULTS
         return rungs
 
 
-def row_status(rows: ViewRows, t: NDArray[np.int64], ttl_us: int | None) -> NDArray[np.int8]:
+_UNREACHABLE = np.int8(Status.UNREACHABLE)
+
+
+def row_status(
+    found: NDArray[np.int8],
+    event_us: NDArray[np.int64],
+    created_us: NDArray[np.int64] | None,
+    t: NDArray[np.int64],
+    ttl_us: NDArray[np.int64] | int | None,
+) -> NDArray[np.int8]:
     """The rule for time: a row is usable at t when event <= t, created <= t and t − event <= ttl; µs, bounds included.
 
-    Returns shape (rows,): PRESENT where the row is usable, FUTURE or STALE where time forbids it, else as found.
+    Arrays of shape (rows,), or (views, rows) with a TTL per view of shape (views, 1); None: rows do not age. Returns
+    the shape of `found`: PRESENT where the row is usable, FUTURE or STALE where time forbids it, else as found.
     """
-    future = rows.event_us > t
-    if rows.created_us is not None:
-        future |= rows.created_us > t
-    stale = t - rows.event_us > (_NEVER if ttl_us is None else ttl_us)
+    future = event_us > t
+    if created_us is not None:
+        future |= created_us > t
+    stale = t - event_us > (_NEVER if ttl_us is None else ttl_us)
     if not (future.any() or stale.any()):
-        return rows.found
-    status = rows.found.copy()
+        return found
+    status = found.copy()
     present = status == PRESENT
     status[present & stale] = Status.STALE
     status[present & future] = Status.FUTURE
     return status
 
 
-def resolve(plan: Plan, found: Mapping[str, ViewRows], given: Mapping[str, Array], t: NDArray[np.int64]) -> Resolved:
+def resolve(
+    plan: Plan, found: Mapping[str, ViewRows] | PlanRows, given: Mapping[str, Array], t: NDArray[np.int64]
+) -> Resolved:
     """Fill every column of the plan that is not computed: value, else the plan's default, else NULL.
 
-    `found` by view name; `given` by column name, arrays of shape (rows,) in the plan's dtypes, a column with a default
-    may be absent; `t` in µs, shape (rows,). A default is used wherever there is no usable value, NULL included.
-    Raises KeyError where a view or a given column without default is absent: the caller checks the request before.
+    `found` by view name, or of all views; `given` by column name, arrays of shape (rows,) in the plan's dtypes, a
+    column with a default may be absent; `t` in µs, shape (rows,). A default is used wherever there is no usable value,
+    NULL included. Raises KeyError where a view or a given column without default is absent: the caller checks the
+    request before.
     """
-    resolved = Resolved()
-    for view in plan.views:
-        if plan.reads[view.name]:
-            _fill_view(resolved, view, plan.reads[view.name], found[view.name], t)
-    for column in plan.given.values():
-        _fill_given(resolved, column, given, len(t))
-    for name in plan.moments:
-        resolved.columns[name] = t.astype(np.float64)
-    return resolved
-
-
-def _fill_view(
-    resolved: Resolved, view: View, reads: Sequence[tuple[Column, Stored]], rows: ViewRows, t: NDArray[np.int64]
-) -> None:
-    """All columns of one view: what is the same for all is decided once."""
-    row = row_status(rows, t, view.ttl_us)
-    if rows.values:
-        status = np.where(row == PRESENT, _in_order(rows, reads), row)
-    else:
-        status = np.repeat(row[None], len(reads), axis=0)
+    rows = found if isinstance(found, PlanRows) else PlanRows.of(plan, found, len(t))
+    stored = plan.stored_columns
+    row = row_status(rows.found, rows.event_us, rows.created_us, t, stored.ttl_us)[stored.view_of]
+    status = np.where(row == PRESENT, rows.states, row)
     absent = status != PRESENT
     some = bool(absent.any())
-    defaulted = absent if all(column.default is not None for column, _ in reads) else absent.copy()
-    for place, (column, source) in enumerate(reads):
-        values = rows.values[source.field] if rows.values else np.empty(len(t), column.dtype.numpy)
-        resolved.columns[column.name] = _filled(column, values, absent[place]) if some else values
-        if column.default is None:
-            defaulted[place] = False
-        resolved.status[column.name], resolved.defaulted[column.name] = status[place], defaulted[place]
-    names = tuple(column.name for column, _ in reads)
-    resolved.views[view.name] = ViewFound(names, status, defaulted, rows.event_us)
+    columns: dict[str, Array] = {}
+    for dtype, places in stored.places.items():
+        values = rows.values[dtype]
+        columns.update(
+            zip(
+                stored.names_of[dtype],
+                np.where(absent[places], stored.instead[dtype], values) if some else values,
+                strict=True,
+            )
+        )
+    for column in plan.given.values():
+        columns[column.name] = _given(column, given, len(t))
+    for name in plan.moments:
+        columns[name] = t.astype(np.float64)
+    unsent = frozenset(name for name in plan.given if name not in given)
+    return Resolved(plan, columns, status, absent & stored.has_default, rows.event_us, unsent)
 
 
-def _in_order(rows: ViewRows, reads: Sequence[tuple[Column, Stored]]) -> NDArray[np.int8]:
-    """The states of the fields that the columns read, in the columns' order."""
-    fields = list(rows.values)
-    wanted = [source.field for _, source in reads]
-    return rows.states if fields == wanted else rows.states[[fields.index(name) for name in wanted]]
-
-
-def _filled(column: Column, values: Array, absent: NDArray[np.bool_]) -> Array:
-    filled: Array = np.where(absent, column.instead, values)
-    return filled
-
-
-def _fill_given(resolved: Resolved, column: Column, given: Mapping[str, Array], rows: int) -> None:
-    sent = column.name in given or column.default is None
-    values = given[column.name] if sent else np.full(rows, column.instead)
-    resolved.columns[column.name] = values
-    resolved.status[column.name] = np.full(rows, Status.REQUEST if sent else Status.NULL, np.int8)
-    resolved.defaulted[column.name] = np.full(rows, not sent)
+def _given(column: Column, given: Mapping[str, Array], rows: int) -> Array:
+    if column.name in given or column.default is None:
+        return given[column.name]
+    return np.full(rows, column.instead)

@@ -1,11 +1,7 @@
-"""The packed rows of one view as a plan wants them, compiled once for the records that the store holds.
-
-Two ways lead to the same values. `fast` takes what nearly every row is: sound, of the newest schema, without lists.
-`read` is `rows.unpack`, which knows every case.
-"""
+"""The packed rows of one view as a plan wants them: which records explain them, and where each value lies."""
 
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow.compute as pc
@@ -17,13 +13,12 @@ from lockstep.plan import Array, Column, Stored, View
 from lockstep.plan import DType as Served
 from lockstep.ragged import Ints
 from lockstep.resolve import ViewRows
-from lockstep.row_stack import RowStack
 from lockstep.rows import Unpacked, unpack
 from lockstep.schema import DType, Field, Schema
-from lockstep.status import NOT_FOUND, NULL, PRESENT, Status
+from lockstep.status import NULL, PRESENT, Status
 from lockstep.view_record import ViewRecord
 
-__all__ = ["ViewReader"]
+__all__ = ["FLOATS", "Place", "ViewReader"]
 
 _NUMBERS: Final = frozenset({DType.BOOL, DType.INT32, DType.INT64, DType.FLOAT32, DType.FLOAT64})
 _TAKEN: Final = {
@@ -34,27 +29,17 @@ _TAKEN: Final = {
     Served.TIMESTAMP: frozenset({DType.TIMESTAMP}),
 }
 """The stored types that a plan's column takes: a number that was trained on as another number is the same number."""
-_FLOATS: Final = frozenset({DType.FLOAT32, DType.FLOAT64})
+FLOATS: Final = frozenset({DType.FLOAT32, DType.FLOAT64})
 
 
-class _Numbers(NamedTuple):
-    """Fields of one stored type that the plan takes as one type."""
+class Place(NamedTuple):
+    """Where a field lies in a row of the newest schema."""
 
-    stored: DType
-    places: NDArray[np.intp]
-    """Their places in the block of that type."""
-    positions: list[int]
-    """Their positions among the wanted fields."""
-    served: np.dtype[Any]
-
-
-class _Text(NamedTuple):
-    """A field of strings."""
-
-    position: int
-    place: int
-    """Its place among the fields with a payload."""
-    bit: int
+    dtype: DType
+    offset: int
+    """First byte of its value; for a string its place among the fields with a payload."""
+    null_byte: int
+    null_bit: int
 
 
 class ViewReader:
@@ -72,119 +57,55 @@ class ViewReader:
         self.key_columns = [columns[field.name] for field in self.space.in_order]
         """The columns of the request that carry the join keys, in the order of the key's bytes."""
         self.schema = newest.schema
-        """The schema that rows are expected to have."""
+        """The schema that nearly all rows have."""
         self._schemas = {record.schema.fingerprint: record.schema for record in readable}
         self._served = {source.field: column.dtype for column, source in reads}
         stored = {name: _stored(name, served, readable) for name, served in self._served.items()}
         self._dead = {name: found for name, found in stored.items() if isinstance(found, Status)}
         self._wanted = Schema(tuple(found for found in stored.values() if isinstance(found, Field)))
-        self._compile()
 
-    def _compile(self) -> None:
-        """Where the wanted fields lie in a row of the newest schema."""
-        layout, names = self.schema.layout, list(self._served)
-        places = {field: place for place, field in enumerate(self.schema.fields)}
-        here = [field for field in self._wanted.fields if field in places]
-        self._bits = np.array([places[field] for field in here], np.intp)
-        self._positions = [names.index(field.name) for field in here]
-        self._absent = {
-            position: self._state_of_absent(name)
-            for position, name in enumerate(names)
-            if position not in self._positions
-        }
-        self._numbers = [
-            _numbers(self.schema, names, stored, served, [field for field in here if field.dtype is stored])
-            for stored, served in dict.fromkeys((field.dtype, self._served[field.name]) for field in here)
-            if stored.numpy is not None
-        ]
-        self._texts = [
-            _Text(names.index(field.name), layout.variable.index(places[field]), places[field])
-            for field in here
-            if field.dtype is DType.STRING
-        ]
-        self._is_plain = all(self.schema.fields[i].dtype.element is None for i in layout.variable)
+    def place(self, name: str) -> Place | Status:
+        """Where a field lies in a row of the newest schema; a Status where such rows do not have it as the plan takes
+        it.
+        """
+        if name in self._dead:
+            return self._dead[name]
+        i = next(
+            (i for i, field in enumerate(self.schema.fields) if field in self._wanted.fields and field.name == name),
+            None,
+        )
+        if i is None:
+            return Status.UNREADABLE if name in self.schema.names else Status.NOT_FOUND
+        dtype, layout = self.schema.fields[i].dtype, self.schema.layout
+        fixed = layout.fixed.fields
+        assert fixed is not None
+        nulls = fixed["nulls"][1] + i // 8
+        if dtype is DType.STRING:
+            return Place(dtype, layout.variable.index(i), nulls, i % 8)
+        assert dtype.numpy is not None
+        offset = fixed[dtype.value][1] + layout.block(dtype).fields.index(i) * dtype.numpy.itemsize
+        return Place(dtype, offset, nulls, i % 8)
 
-    def _state_of_absent(self, name: str) -> Status:
-        """What stands for a field that rows of the newest schema do not have as the plan takes it."""
-        return self._dead.get(name, Status.UNREADABLE if name in self.schema.names else Status.NOT_FOUND)
-
-    # --- the fast way ---
-
-    def fast(self, rows: RowStack, part: slice, inverse: Ints | None) -> ViewRows | None:
-        """The rows of a part, row i of the request being `inverse[i]`; None where one is not what nearly all are."""
-        fixed, lengths = rows.fixed(self.schema.layout.fixed, part), rows.lengths[part]
-        sound = rows.sound[part] & self._fits(fixed, lengths)
-        all_there = bool(sound.all())
-        if not all_there and bool((lengths[~sound] > 0).any()):
-            return None
-        states = self._states(fixed)
-        values: list[Array | None] = [None] * len(self._served)
-        for numbers in self._numbers:
-            _take_numbers(numbers, fixed, states, inverse, values)
-        for text in self._texts:
-            if not _take_text(text, rows, part, fixed, states, inverse, values):
-                return None
-        event_us, found = rows.event_us[part], np.where(sound, PRESENT, NOT_FOUND)
-        created = fixed["created"] if self.schema.created else None
-        if inverse is not None:
-            event_us, found, states = event_us[inverse], found[inverse], states[:, inverse]
-            created = created if created is None else created[inverse]
-        return ViewRows(found, event_us, self._by_name(values, len(found)), states, created)
-
-    def _fits(self, fixed: NDArray[Any], lengths: Ints) -> NDArray[np.bool_]:
-        """Which rows are as long as they say and hold no impossible boolean; none of a schema with lists."""
-        layout = self.schema.layout
-        fits: NDArray[np.bool_]
-        if not self._is_plain:
-            return np.zeros(len(fixed), np.bool_)
-        if layout.variable:
-            ends = fixed["ends"].astype(np.int64)
-            fits = (lengths == fixed.itemsize + ends[:, -1]) & (ends[:, :-1] <= ends[:, 1:]).all(axis=1)
-        else:
-            fits = lengths == fixed.itemsize
-        return fits & (fixed[DType.BOOL.value] <= 1).all(axis=1) if layout.has_bools else fits
-
-    def _states(self, fixed: NDArray[Any]) -> NDArray[np.int8]:
-        """A set bit of the null bitmap is Status.NULL, a clear one Status.PRESENT. Shape (fields, rows)."""
-        bits = np.unpackbits(fixed["nulls"], axis=1, bitorder="little").view(np.int8)[:, self._bits].T
-        if not self._absent:
-            return bits
-        states = np.empty((len(self._served), len(fixed)), np.int8)
-        states[self._positions] = bits
-        for position, status in self._absent.items():
-            states[position] = status
-        return states
-
-    def _by_name(self, values: Sequence[Array | None], rows: int) -> dict[str, Array]:
-        """The values by field; zeros for the fields that these rows do not have."""
-        return {
-            name: np.zeros(rows, served.numpy) if found is None else found
-            for (name, served), found in zip(self._served.items(), values, strict=True)
-        }
-
-    # --- the way that knows every case ---
-
-    def read(self, rows: Sequence[bytes | None], inverse: Ints | None) -> ViewRows:
-        """The same for rows of any kind: those of older schemas, damaged ones, those of nobody knows whom."""
+    def read(self, rows: Sequence[bytes | None], inverse: Ints) -> ViewRows:
+        """Rows of any kind, of older schemas, damaged, of nobody knows whom; row i of the request is `inverse[i]`."""
         found = unpack(rows, self._schemas, self._wanted)
-        places = np.arange(len(rows)) if inverse is None else inverse
         alive = iter(found.field_status)
         states = [
             np.full(len(rows), self._dead[name], np.int8) if name in self._dead else next(alive).astype(np.int8)
             for name in self._served
         ]
         values = {
-            name: np.zeros(len(places), served.numpy) if name in self._dead else _served(found, name, served)[places]
+            name: np.zeros(len(inverse), served.numpy) if name in self._dead else _served(found, name, served)[inverse]
             for name, served in self._served.items()
         }
         whole = np.array(states, np.int8).reshape(len(states), len(rows))
         _null_where_nan(whole, found, list(self._served))
         return ViewRows(
-            found.status.astype(np.int8)[places],
-            found.event_us[places],
+            found.status.astype(np.int8)[inverse],
+            found.event_us[inverse],
             values,
-            whole[:, places],
-            found.created_us[places],
+            whole[:, inverse],
+            found.created_us[inverse],
         )
 
 
@@ -193,51 +114,6 @@ def _stored(name: str, served: Served, records: Sequence[ViewRecord]) -> Field |
     fields = [field for record in records for field in record.fields if field.name == name]
     taken = [field for field in fields if field.dtype in _TAKEN[served]]
     return taken[0] if taken else Status.UNREADABLE if fields else Status.NOT_FOUND
-
-
-def _numbers(schema: Schema, names: list[str], stored: DType, served: Served, fields: Sequence[Field]) -> _Numbers:
-    block = schema.layout.block(stored).fields
-    places = [block.index(schema.fields.index(field)) for field in fields]
-    positions = [names.index(field.name) for field in fields]
-    return _Numbers(stored, np.array(places, np.intp), positions, served.numpy)
-
-
-def _take_numbers(
-    wanted: _Numbers, fixed: NDArray[Any], states: NDArray[np.int8], inverse: Ints | None, values: list[Array | None]
-) -> None:
-    numbers = fixed[wanted.stored.value].T[wanted.places]
-    if wanted.stored in _FLOATS and (nan := np.isnan(numbers)).any():
-        states[wanted.positions] = np.where(nan, NULL, states[wanted.positions])
-    if inverse is not None:
-        numbers = numbers[:, inverse]
-    for position, row in zip(wanted.positions, numbers.astype(wanted.served), strict=True):
-        values[position] = row
-
-
-def _take_text(
-    wanted: _Text,
-    rows: RowStack,
-    part: slice,
-    fixed: NDArray[Any],
-    states: NDArray[np.int8],
-    inverse: Ints | None,
-    values: list[Array | None],
-) -> bool:
-    """False where the bytes are not UTF-8, or a NULL has some."""
-    ends = fixed["ends"].astype(np.int64)
-    start = np.arange(part.start, part.stop) * rows.width + fixed.itemsize
-    first = start + (ends[:, wanted.place - 1] if wanted.place else 0)
-    last = start + ends[:, wanted.place]
-    if ((states[wanted.position] == NULL) & (first != last)).any():
-        return False
-    data = rows.data
-    try:
-        texts = [data[a:b].decode() for a, b in zip(first.tolist(), last.tolist(), strict=True)]
-    except UnicodeDecodeError:
-        return False
-    found = np.array(texts, object)
-    values[wanted.position] = found if inverse is None else found[inverse]
-    return True
 
 
 def _served(found: Unpacked, name: str, served: Served) -> Array:
@@ -252,6 +128,6 @@ def _served(found: Unpacked, name: str, served: Served) -> Array:
 
 def _null_where_nan(states: NDArray[np.int8], found: Unpacked, names: list[str]) -> None:
     for field in found.fields:
-        if field.dtype in _FLOATS:
+        if field.dtype in FLOATS:
             row = states[names.index(field.name)]
             row[(row == PRESENT) & np.isnan(found.values(field.name))] = NULL

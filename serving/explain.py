@@ -49,14 +49,16 @@ def explained(
             columns[column.name],
             resolved.status.get(column.name),
             resolved.defaulted.get(column.name),
-            _event_us(column, resolved),
+            _event_us(plan, column, resolved),
         )
         for column in wanted
     ]
 
 
-def _event_us(column: Column, resolved: Resolved) -> NDArray[np.int64] | None:
+def _event_us(plan: Plan, column: Column, resolved: Resolved) -> NDArray[np.int64] | None:
     if not isinstance(column.source, Stored):
         return None
-    status, found = resolved.status[column.name], resolved.views[column.source.view].event_us
+    stored = plan.stored_columns
+    found = resolved.event_us[stored.view_of[stored.names.index(column.name)]]
+    status = resolved.status[column.name]
     return np.where(np.isin(status, _THERE), found, 0)

@@ -11,18 +11,20 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lockstep.bundle import Bundle
 from lockstep.plan import Array, Plan
-from lockstep.resolve import Resolved, ViewRows, resolve
+from lockstep.resolve import PlanRows, Resolved, ViewRows, resolve
 from lockstep.status import Rung, Status
 
 __all__ = ["Answer", "Lane", "ViewSummary", "found_in_time", "scored", "summaries"]
 
-Read = Callable[[Plan, Mapping[str, Array], int], Awaitable[Mapping[str, ViewRows]]]
+Rows = Mapping[str, ViewRows] | PlanRows
+Read = Callable[[Plan, Mapping[str, Array], int], Awaitable[Rows]]
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +82,7 @@ class _Batch:
     """Requests that share a read."""
 
     requests: Sequence[_Waiting]
-    reading: "asyncio.Future[Mapping[str, ViewRows]]"
+    reading: "asyncio.Future[Rows]"
 
 
 class Lane:
@@ -152,9 +154,7 @@ class Lane:
             if _ends(error):
                 raise
 
-    async def _found(
-        self, given: Mapping[str, Array], t: NDArray[np.int64], batch: Sequence[_Waiting]
-    ) -> Mapping[str, ViewRows]:
+    async def _found(self, given: Mapping[str, Array], t: NDArray[np.int64], batch: Sequence[_Waiting]) -> Rows:
         """The rows of every view. A request whose time runs out meanwhile is answered without the store."""
         plan = self.bundle.plan
         reading = asyncio.ensure_future(self._read(plan, given, len(t)))
@@ -183,7 +183,7 @@ class Lane:
         batch: Sequence[_Waiting],
         given: Mapping[str, Array],
         t: NDArray[np.int64],
-        found: Mapping[str, ViewRows],
+        found: Rows,
     ) -> None:
         resolved = resolve(self.bundle.plan, found, given, t)
         lengths = [len(one.t) for one in batch]
@@ -206,9 +206,7 @@ def _ends(error: BaseException) -> bool:
     return not isinstance(error, Exception)
 
 
-async def found_in_time(
-    reading: Awaitable[Mapping[str, ViewRows]], plan: Plan, rows: int, read_by_s: float
-) -> Mapping[str, ViewRows]:
+async def found_in_time(reading: Awaitable[Rows], plan: Plan, rows: int, read_by_s: float) -> Rows:
     """What a reader finds; all UNREACHABLE where it fails, or is not done by `read_by_s` on the monotonic clock."""
     if not plan.views:
         return {}
@@ -222,19 +220,19 @@ async def found_in_time(
     return _unreachable(plan, rows) if found is None else found
 
 
-async def _done_by(reading: "asyncio.Future[Mapping[str, ViewRows]]", moment_s: float) -> bool:
+async def _done_by(reading: "asyncio.Future[Rows]", moment_s: float) -> bool:
     """Wait for a reader. Not wait_for: that waits for the cancelled reader, which may never give up."""
     await asyncio.wait({reading}, timeout=max(moment_s - time.monotonic(), 0.0))
     return reading.done()
 
 
-def _give_up(reading: "asyncio.Future[Mapping[str, ViewRows]]") -> None:
+def _give_up(reading: "asyncio.Future[Rows]") -> None:
     if not reading.done():
         reading.add_done_callback(_result)  # it may still fail, and nobody else is there to be told
         reading.cancel()
 
 
-def _result(reading: "asyncio.Future[Mapping[str, ViewRows]]") -> Mapping[str, ViewRows] | None:
+def _result(reading: "asyncio.Future[Rows]") -> Rows | None:
     """What it found; None where it failed, which is logged, or is not done."""
     if not reading.done() or reading.cancelled():
         return None
@@ -244,8 +242,8 @@ def _result(reading: "asyncio.Future[Mapping[str, ViewRows]]") -> Mapping[str, V
     return reading.result()
 
 
-def _unreachable(plan: Plan, rows: int) -> dict[str, ViewRows]:
-    return {view.name: ViewRows.missing(rows, Status.UNREACHABLE) for view in plan.views}
+def _unreachable(plan: Plan, rows: int) -> PlanRows:
+    return PlanRows.missing(plan, rows, Status.UNREACHABLE)
 
 
 def _joined(batch: Sequence[_Waiting]) -> tuple[Mapping[str, Array], NDArray[np.int64]]:
@@ -260,7 +258,7 @@ def _joined(batch: Sequence[_Waiting]) -> tuple[Mapping[str, Array], NDArray[np.
 def scored(bundle: Bundle, resolved: Resolved, lengths: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
     """Probabilities and rungs of all rows. Where the model fails for the whole, each request is tried by itself."""
     rows = sum(lengths)
-    scores, rungs = _run(bundle, resolved.columns, rows, alone=len(lengths) == 1), resolved.rungs(rows)
+    scores, rungs = _run(bundle, resolved.columns, rows, alone=len(lengths) == 1), resolved.rungs()
     if scores is None:
         parts, first = [], 0
         for length in lengths:
@@ -292,26 +290,23 @@ def _facts(bundle: Bundle) -> dict[str, str]:
 
 def summaries(resolved: Resolved, lengths: Sequence[int]) -> list[tuple[ViewSummary, ...]]:
     """For each request what was found, counted per view over its rows; `lengths` are the requests' rows, in order."""
-    owner = np.repeat(np.arange(len(lengths)), lengths) * len(Status)
-    found = []
-    for name, view in resolved.views.items():
-        width = len(view.names)
-        if view.status.any():
-            tallies = np.bincount((view.status + owner).ravel(), minlength=len(lengths) * len(Status))
-            tally = tallies.reshape(len(lengths), len(Status)).tolist()
-        else:
-            tally = [[length * width, *_NO_OTHER] for length in lengths]
-        defaulted = _per_request(view.defaulted, lengths)
-        found.append([ViewSummary(name, tuple(one), count) for one, count in zip(tally, defaulted, strict=True)])
-    return list(zip(*found, strict=True)) if found else [()] * len(lengths)
+    stored = resolved.plan.stored_columns
+    names = tuple(view.name for view in stored.views)
+    if not names:
+        return [()] * len(lengths)
+    shape = len(lengths), len(names)
+    owner = np.repeat(np.arange(len(lengths)), lengths) * len(names) + stored.view_of[:, None]
+    tally = np.bincount((owner * len(Status) + resolved.found).ravel(), minlength=shape[0] * shape[1] * len(Status))
+    if resolved.replaced.any():
+        defaulted = np.bincount(owner[resolved.replaced], minlength=shape[0] * shape[1])
+    else:
+        defaulted = np.zeros(shape[0] * shape[1], np.int64)
+    each = np.concatenate([tally.reshape(*shape, len(Status)), defaulted.reshape(*shape, 1)], axis=2)
+    return [_summaries(names, one.tobytes()) for one in each]
 
 
-_NO_OTHER = (0,) * (len(Status) - 1)
-
-
-def _per_request(flags: NDArray[np.bool_], lengths: Sequence[int]) -> list[int]:
-    if not flags.any():
-        return [0] * len(lengths)
-    first = np.cumsum([0, *lengths[:-1]])
-    sums: list[int] = np.add.reduceat(flags.sum(axis=0), first).tolist()
-    return sums
+@lru_cache(maxsize=4096)
+def _summaries(names: tuple[str, ...], counts: bytes) -> tuple[ViewSummary, ...]:
+    """Most requests have one of a few outcomes; the same outcome is the same object."""
+    rows = np.frombuffer(counts, np.int64).reshape(len(names), len(Status) + 1).tolist()
+    return tuple(ViewSummary(name, tuple(row[:-1]), row[-1]) for name, row in zip(names, rows, strict=True))

@@ -5,20 +5,19 @@ their absence, a row of a new schema by theirs, and a view that was defined anew
 """
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from lockstep.errors import RecordRefused
-from lockstep.lookup import Asked, Lookup
+from lockstep.lookup import Lookup
 from lockstep.plan import Array, Plan
-from lockstep.resolve import ViewRows
+from lockstep.resolve import PlanRows
 from lockstep.status import Status
 from lockstep.view_record import ViewRecord, read_records, record_key, watermark_field
 from serving.redis import UNREACHED, RedisClient, Unreached, open_client
-from serving.redis.link import Answer
 from serving.redis.watch import Watch
 from serving.settings import Settings
 
@@ -56,19 +55,21 @@ class PackedReader:
         """On the Redis that the settings name. Raises BadConnection."""
         return PackedReader(open_client(settings.redis_where, patience_s=settings.redis_patience_ms / 1e3))
 
-    async def read(self, plan: Plan, given: Mapping[str, Array], rows: int) -> dict[str, ViewRows]:
-        """By view name, the rows of the keys. A server that does not answer gives UNREACHABLE rows."""
+    async def read(self, plan: Plan, given: Mapping[str, Array], rows: int) -> PlanRows:
+        """The rows of the keys. A server that does not answer gives UNREACHABLE rows."""
         lookup = await self._lookup(plan)
         if lookup is None:
-            return {view.name: ViewRows.missing(rows, Status.UNREACHABLE) for view in plan.views}
+            return PlanRows.missing(plan, rows, Status.UNREACHABLE)
         asked = lookup.ask(given, rows)
         answers = await self._client.get(asked.keys) if asked.keys else []
+        lost = None
         if UNREACHED in answers:
-            return _with_unreached(lookup, asked, answers)
-        found = lookup.read(asked, answers)  # type: ignore[arg-type] # none of them is Unreached
+            lost = np.array([each is UNREACHED for each in answers])
+            answers = [None if isinstance(each, Unreached) else each for each in answers]
+        found = lookup.read(asked, answers, lost)  # type: ignore[arg-type] # none of them is Unreached
         for view, key in found.unreadable:
             self._report(view, key)
-        return found.views
+        return found.rows
 
     async def prepare(self, plan: Plan) -> None:
         """Compile a plan before it takes traffic. Raises DefinitionDiffers where a view of it means something else now;
@@ -141,15 +142,3 @@ def _say_what_is_wrong(lookup: Lookup) -> None:
         )
     for error in lookup.differing:
         log.error("%s", error, extra={"reason": f"definition {error.view}"})
-
-
-def _with_unreached(lookup: Lookup, asked: Asked, answers: Sequence[Answer]) -> dict[str, ViewRows]:
-    """What was read where some keys' server did not answer: their rows are UNREACHABLE."""
-    lost = np.array([each is UNREACHED for each in answers])
-    found = lookup.read(asked, [None if isinstance(each, Unreached) else each for each in answers]).views
-    for view, part, inverse in asked.parts:
-        here = lost[part] if inverse is None else lost[part][inverse]
-        if here.any():
-            status = np.where(here, np.int8(Status.UNREACHABLE), found[view.name].found)
-            found[view.name] = replace(found[view.name], found=status)
-    return found

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from lockstep.errors import BadSetting
 from lockstep.plan import Array, Plan
-from lockstep.resolve import ViewRows
+from lockstep.resolve import PlanRows, ViewRows
 from serving.settings import Settings
 
 __all__ = ["Reader", "open_reader"]
@@ -15,8 +15,8 @@ __all__ = ["Reader", "open_reader"]
 class Reader(Protocol):
     """Reads the rows of every view of a plan for a batch of keys. A reader for another store fits in a file."""
 
-    async def read(self, plan: Plan, given: Mapping[str, Array], rows: int) -> dict[str, ViewRows]:
-        """By view name: what the store holds for row i's keys, in the order of the rows.
+    async def read(self, plan: Plan, given: Mapping[str, Array], rows: int) -> Mapping[str, ViewRows] | PlanRows:
+        """What the store holds for row i's keys, in the order of the rows: by view name, or of all views at once.
 
         `given` by column name, arrays of shape (rows,): join keys by the names of `JoinKey.column`. A store that does
         not answer is not an error: its rows are UNREACHABLE. The caller bounds the time and cancels.

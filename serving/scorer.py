@@ -145,4 +145,4 @@ class Scorer:
 
 def _features(bundle: Bundle, resolved: Resolved, rows: int, names: Sequence[str]) -> Features:
     columns = explained(bundle.plan, bundle.functions, resolved, rows, names)
-    return Features(bundle.manifest.name, bundle.manifest.version, tuple(columns), resolved.rungs(rows))
+    return Features(bundle.manifest.name, bundle.manifest.version, tuple(columns), resolved.rungs())

@@ -44,9 +44,7 @@ class Frame:
 
     def take(self, rows: NDArray[Any]) -> "Frame":
         """Some rows, by index or mask."""
-        part = Resolved(
-            _take(self.resolved.columns, rows), _take(self.resolved.status, rows), _take(self.resolved.defaulted, rows)
-        )
+        part = self.resolved.take(rows)
         return Frame(self.t[rows], part, _take(self.inputs, rows))
 
 

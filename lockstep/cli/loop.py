@@ -23,7 +23,6 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from lockstep.cli.console import console
-from lockstep.cli.predict import make_request
 from lockstep.cli.train import metrics_table
 from lockstep.errors import BadRequest, LockstepError, MissingTool
 from lockstep.home import Home, default_home
@@ -31,10 +30,11 @@ from lockstep.model_store import ModelStore
 from lockstep.plan import Array, Plan
 from lockstep.progress import bar
 from lockstep.redis_server import run_redis
-from lockstep.resolve import resolve
+from lockstep.resolve import PlanRows, ViewRows, resolve
 from lockstep.status import Status
 from lockstep.stores.repo import feast_command, open_store
 from lockstep.times import format_time, to_datetime
+from lockstep_client.requests import predict
 from protos.lockstep.v1 import scorer_pb2, scorer_pb2_grpc
 from training.events import generate, load, write_log
 from training.frame import given_columns, micros
@@ -115,7 +115,7 @@ def run(settings: Settings) -> Result:
         ModelStore(home.models).promote("install", trained.bundle.manifest.version)
         window = trained.window
         _feast(home, "feast materialize", "materialize", _feast_time(window.train_from_us), _feast_time(window.cut_us))
-        with serving(home) as ask:
+        with serving(home, _reader_of(store)) as ask:
             return _prove(settings, home, store, trained, ask)
 
 
@@ -194,8 +194,7 @@ class Scorer:
 
     def __call__(self, columns: Mapping[str, Array], t: NDArray[np.int64]) -> tuple[list[float], dict[str, int]]:
         """Scores in order and feature values by status, for rows of columns at t (µs)."""
-        lists = {name: values.tolist() for name, values in columns.items()}
-        request = make_request("install", "champion", lists, t.tolist())
+        request = predict("install", columns, "champion", t, explain=False)
         reply: scorer_pb2.PredictResponse = self._stub.Predict(request, timeout=DEADLINE_S)
         counts: dict[str, int] = {}
         for view in reply.views:
@@ -206,11 +205,12 @@ class Scorer:
 
 
 @contextmanager
-def serving(home: Home) -> Iterator[Scorer]:
+def serving(home: Home, reader: str) -> Iterator[Scorer]:
     """`lockstep serve` in a process of its own, on a free port, until the block ends."""
     environment = {
         **os.environ,
         "LOCKSTEP_HOME": str(home.root),
+        "LOCKSTEP_SERVE_READER": reader,
         "LOCKSTEP_SERVE_DEFAULT_DEADLINE_MS": "60000",
         "LOCKSTEP_SERVE_MAX_DEADLINE_MS": "60000",
     }
@@ -247,7 +247,7 @@ def _prove(settings: Settings, home: Home, store: "FeatureStore", trained: Train
     proof = prove(side, rows, ask)
     result = Result(trained)
     if proof.differing.size:
-        result.differences += first_differences(side, proof, _reader(store))
+        result.differences += first_differences(side, proof, _read(store))
     latency = _latency(side.plan, rows, ask)
     runs = _runs(trained)
     replayed = replay(side, trained.test_spine, runs, _materializer(store, cut), ask)
@@ -284,17 +284,30 @@ def _materializer(store: "FeatureStore", done_us: int) -> Callable[[int], None]:
     return materialize
 
 
-def _reader(store: "FeatureStore") -> Callable[[Plan, Mapping[str, Array], NDArray[np.int64]], Mapping[str, Array]]:
-    """Read resolved columns through Feast's SDK, for naming what differs."""
+def _read(store: "FeatureStore") -> Callable[[Plan, Mapping[str, Array], NDArray[np.int64]], Mapping[str, Array]]:
+    """Read resolved columns as the server does, for naming what differs."""
     import asyncio
 
-    from lockstep.stores.reader import FeastReader
+    from serving.reader import open_reader
+    from serving.settings import Settings as Serving
+
+    async def found(plan: Plan, given: Mapping[str, Array], rows: int) -> Mapping[str, ViewRows] | PlanRows:
+        reader = open_reader(Serving(reader=_reader_of(store)))
+        try:
+            return await reader.read(plan, given, rows)
+        finally:
+            await reader.close()
 
     def read(plan: Plan, given: Mapping[str, Array], t: NDArray[np.int64]) -> Mapping[str, Array]:
-        found = asyncio.run(FeastReader(store).read(plan, given, len(t)))
-        return resolve(plan, found, given, t).columns
+        return resolve(plan, asyncio.run(found(plan, given, len(t))), given, t).columns
 
     return read
+
+
+def _reader_of(store: "FeatureStore") -> str:
+    """The reader that reads what this repository's online store holds."""
+    ours = "lockstep.stores.online." in str(store.config.online_store.type)
+    return "serving.packed_reader:PackedReader" if ours else "lockstep.stores.reader:FeastReader"
 
 
 def _latency(plan: Plan, rows: pa.Table, ask: Scorer) -> list[float]:

@@ -13,7 +13,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 
 from lockstep.one_row import OneRow, read_one
-from lockstep.resolve import ViewRows, row_status
+from lockstep.resolve import row_status
 from lockstep.rows import Unpacked, unpack
 from lockstep.schema import Schema
 from lockstep.status import Status
@@ -32,7 +32,6 @@ _PRESENT: Final = int(Status.PRESENT)
 _MISSING: Final = int(Status.NOT_FOUND)
 _FEW: Final = 8
 """Up to here rows are read faster one by one."""
-_NO_STATES: Final = np.empty((0, 0), np.int8)
 _NOTHING: Final = frozenset({int(Status.NOT_FOUND), int(Status.UNREADABLE)})
 _KNOWN: Final = np.uint8(Status.NULL)
 """PRESENT and NULL are the statuses up to here: the field is in the row."""
@@ -74,8 +73,13 @@ def read_rows(asked: Request, answers: Sequence[bytes | None], schemas: Mapping[
     if few is not None:
         return _one_by_one(asked, few, t_us)
     found = unpack(answers, schemas, asked.wanted)
-    judged = ViewRows(found.status.astype(np.int8), found.event_us, {}, _NO_STATES, found.created_us)
-    status = row_status(judged, np.full(len(answers), t_us), asked.view.record.ttl_us).tolist()
+    status = row_status(
+        found.status.astype(np.int8),
+        found.event_us,
+        found.created_us,
+        np.full(len(answers), t_us),
+        asked.view.record.ttl_us,
+    ).tolist()
     return RowsRead(list(_rows(found, status)), status)
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockstep.lookup import Lookup
+from lockstep.lookup import Found, Lookup
 from lockstep.plan import Array, Column, Given, JoinKey, Plan, Stored, View
 from lockstep.plan import DType as Served
 from lockstep.resolve import ViewRows
@@ -76,6 +76,11 @@ def asked(lookup: Lookup, *ips: int) -> Any:
     return lookup.ask({"ip": np.array(ips, np.int64)}, len(ips))
 
 
+def rows_of(lookup: Lookup, found: Found) -> ViewRows:
+    """What was found for the one view."""
+    return found.rows.view(lookup._plan, "by_ip")
+
+
 def same(one: ViewRows, other: ViewRows) -> None:
     """Equal in all that `resolve` looks at."""
     np.testing.assert_array_equal(one.found, other.found)
@@ -113,11 +118,11 @@ def test_the_fast_way_gives_what_the_other_way_gives(
     by_key = dict(zip(asked(lookup, *range(len(rows))).keys, there, strict=True))
     answers = [by_key[key] for key in request.keys]
     fast = lookup.read(request, answers)
-    view, _, inverse = request.parts[0]
-    same(fast.views["by_ip"], view.read(answers, inverse))
+    found = fast.rows.view(lookup._plan, "by_ip")
+    same(found, lookup._readers[0].read(answers, request.inverse[0]))
     assert fast.unreadable == ()
     for place, ip in enumerate(ips):
-        _is_the_row(fast.views["by_ip"], place, made, None if there[ip] is None else rows[ip], event_us[ip])
+        _is_the_row(found, place, made, None if there[ip] is None else rows[ip], event_us[ip])
 
 
 def _is_the_row(found: ViewRows, place: int, made: ViewRecord, row: list[Any] | None, event_us: int) -> None:
@@ -153,11 +158,10 @@ def test_every_row_asks_for_its_own_key_and_every_key_once(ips: list[int], data:
             "site": np.array(sites, object),
         }
         request = Lookup(other, {"by_ip": [made]}).ask(columns, len(ips))
-        _, part, inverse = request.parts[0]
-        assert len(set(request.keys)) == len(request.keys) == part.stop
+        assert len(set(request.keys)) == len(request.keys) == request.parts[0].stop
         for row in range(len(ips)):
             expected = made.key_space.encode_one({key.name: columns[key.name].tolist()[row] for key in wanted})
-            assert request.keys[row if inverse is None else int(inverse[row])] == expected
+            assert request.keys[request.inverse[0, row]] == expected
 
 
 def test_rows_of_an_older_schema_and_damaged_ones_are_read_beside_new_ones() -> None:
@@ -166,7 +170,7 @@ def test_rows_of_an_older_schema_and_damaged_ones_are_read_beside_new_ones() -> 
     lookup = Lookup(plan(["clicks", "rate"]), {"by_ip": [new, old]})
     request = asked(lookup, 1, 2, 3, 4)
     found = lookup.read(request, rows)
-    view = found.views["by_ip"]
+    view = rows_of(lookup, found)
     assert view.found.tolist() == [Status.PRESENT, Status.PRESENT, Status.UNREADABLE, Status.NOT_FOUND]
     assert view.states[1, :2].tolist() == [Status.PRESENT, Status.NOT_FOUND]
     assert view.values["clicks"][:2].tolist() == [1.0, 2.0]
@@ -181,14 +185,14 @@ def test_bytes_that_nobody_wrote_are_unreadable_and_never_a_value(garbage: bytes
     flipped = bytearray(sound)
     flipped[bit // 8 % len(sound)] ^= 1 << bit % 8
     lookup = Lookup(plan(), {"by_ip": [made]})
-    answer = lookup.read(asked(lookup, 1, 2, 3), [garbage or b"\0", bytes(flipped), sound]).views["by_ip"]
+    answer = rows_of(lookup, lookup.read(asked(lookup, 1, 2, 3), [garbage or b"\0", bytes(flipped), sound]))
     assert answer.found.tolist() == [Status.UNREADABLE, Status.UNREADABLE, Status.PRESENT]
 
 
 def test_a_field_of_another_type_and_one_that_is_gone_say_so() -> None:
     made = record([Field("clicks", DType.STRING), Field("rate", DType.FLOAT64)])
     lookup = Lookup(plan(["clicks", "rate", "days"]), {"by_ip": [made]})
-    view = lookup.read(asked(lookup, 1), packed(made, [["a", 0.5]], [NOW])).views["by_ip"]
+    view = rows_of(lookup, lookup.read(asked(lookup, 1), packed(made, [["a", 0.5]], [NOW])))
     assert view.states[:, 0].tolist() == [Status.UNREADABLE, Status.PRESENT, Status.NOT_FOUND]
 
 
@@ -197,21 +201,21 @@ def test_a_view_that_means_something_else_is_unreadable_and_named() -> None:
     assert [str(each)[:64] for each in lookup.differing] == [
         "view 'by_ip' was defined otherwise when the model was trained: c"
     ]
-    assert lookup.read(asked(lookup, 1), []).views["by_ip"].found.tolist() == [Status.UNREADABLE]
+    assert rows_of(lookup, lookup.read(asked(lookup, 1), [])).found.tolist() == [Status.UNREADABLE]
 
 
 def test_without_a_record_nothing_is_asked_and_nothing_found() -> None:
     lookup = Lookup(plan(), {})
     request = asked(lookup, 1, 2)
     assert (request.keys, lookup.without_record) == ([], ["by_ip"])
-    assert lookup.read(request, []).views["by_ip"].found.tolist() == [Status.NOT_FOUND] * 2
+    assert rows_of(lookup, lookup.read(request, [])).found.tolist() == [Status.NOT_FOUND] * 2
 
 
 def test_one_long_row_does_not_fill_up_all_others() -> None:
     made = record(FIELDS[-1:])
     rows = packed(made, [["x" * 100_000], *[["y"]] * 99], [NOW] * 100)
     lookup = Lookup(plan(["site"]), {"by_ip": [made]})
-    view = lookup.read(asked(lookup, *range(100)), rows).views["by_ip"]
+    view = rows_of(lookup, lookup.read(asked(lookup, *range(100)), rows))
     assert [len(site) for site in view.values["site"]] == [100_000, *[1] * 99]
 
 
@@ -221,4 +225,4 @@ def test_a_view_without_join_keys_has_one_row_for_all() -> None:
     lookup = Lookup(whole, {"by_ip": [made]})
     request = asked(lookup, 1, 2, 3)
     assert request.keys == [made.key_space.prefix]
-    assert lookup.read(request, packed(made, [[7]], [NOW])).views["by_ip"].values["clicks"].tolist() == [7.0] * 3
+    assert rows_of(lookup, lookup.read(request, packed(made, [[7]], [NOW]))).values["clicks"].tolist() == [7.0] * 3

@@ -70,7 +70,7 @@ def test_a_row_is_usable_by_the_rule_for_time(
             expected.append(Status.FUTURE)
         else:
             expected.append(Status.STALE if ttl is not None and now - at > ttl else Status.PRESENT)
-    assert row_status(view, us(*t), ttl).tolist() == expected
+    assert row_status(view.found, view.event_us, view.created_us, us(*t), ttl).tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_a_row_created_after_t_is_not_usable_yet() -> None:
 
 
 def test_a_view_without_ttl_never_goes_stale() -> None:
-    assert row_status(rows_of([Status.PRESENT], [1.0], event_us=-(2**53)), us(2**53), None).tolist() == [Status.PRESENT]
+    assert row_status(np.zeros(1, np.int8), us(-(2**53)), None, us(2**53), None).tolist() == [Status.PRESENT]
 
 
 @pytest.mark.parametrize("status", STORE)
@@ -160,12 +160,12 @@ RUNGS = {
 
 @pytest.mark.parametrize(("found", "clicks", "t", "rung"), RUNGS.values(), ids=RUNGS.keys())
 def test_the_rung_is_that_of_the_worst_row(found: list[Status], clicks: list[float | None], t: int, rung: Rung) -> None:
-    assert resolved(rows_of(found, clicks), t).rungs(len(found)).max() == rung
+    assert resolved(rows_of(found, clicks), t).rungs().max() == rung
 
 
 def test_a_plan_without_stored_features_is_always_fresh() -> None:
     plan = Plan("p", "s", (), (Column("bid", DType.FLOAT32, Given("request"), 0.0),), ("bid",))
-    assert resolve(plan, {}, {}, us(NOON)).rungs(1).tolist() == [Rung.FRESH]
+    assert resolve(plan, {}, {}, us(NOON)).rungs().tolist() == [Rung.FRESH]
 
 
 def test_one_view_that_answers_keeps_the_others_off_the_last_rung() -> None:
@@ -173,4 +173,11 @@ def test_one_view_that_answers_keeps_the_others_off_the_last_rung() -> None:
     columns = (*PLAN.columns, Column("more", DType.FLOAT32, Stored("other", "more")))
     plan = replace(PLAN, views=(*PLAN.views, other), columns=columns)
     found = {"ip_activity": rows_of([Status.PRESENT], [1.0]), "other": ViewRows.missing(1, Status.UNREACHABLE)}
-    assert resolve(plan, found, given_columns(1), us(NOON)).rungs(1).tolist() == [Rung.DEFAULTS]
+    assert resolve(plan, found, given_columns(1), us(NOON)).rungs().tolist() == [Rung.DEFAULTS]
+
+
+def test_what_stands_for_a_missing_string_is_a_string() -> None:
+    columns = (*PLAN.columns, Column("apps", DType.STRING, Stored("ip_activity", "apps")))
+    plan = replace(PLAN, columns=columns)
+    found = {"ip_activity": ViewRows.missing(2, Status.NOT_FOUND)}
+    assert resolve(plan, found, given_columns(2), us(NOON, NOON)).columns["apps"].tolist() == ["", ""]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from lockstep import checksum
 from lockstep.errors import BadColumn, SchemaRefused, UnknownColumn
 from lockstep.one_row import OneRow, read_one
-from lockstep.resolve import ViewRows, row_status
+from lockstep.resolve import row_status
 from lockstep.rows import Unpacked, pack, times, unpack
 from lockstep.schema import NO_CREATED, DType, Field, Schema
 from lockstep.status import Status
@@ -385,9 +385,11 @@ def test_two_fields_of_one_name_are_refused() -> None:
 @PATIENT
 def test_one_row_is_judged_as_many_are(event: int, created: int | None, t: int, ttl: int | None) -> None:
     created_us = NO_CREATED if created is None else created
-    found, nothing = np.array([Status.PRESENT], np.int8), np.empty((0, 1), np.int8)
-    rows = ViewRows(found, np.array([event]), {}, nothing, np.array([created_us]))
-    assert OneRow(event, created_us, []).status(t, ttl) == row_status(rows, np.array([t]), ttl)[0]
+    present = np.zeros(1, np.int8)
+    assert (
+        OneRow(event, created_us, []).status(t, ttl)
+        == row_status(present, np.array([event]), np.array([created_us]), np.array([t]), ttl)[0]
+    )
 
 
 def test_nothing_asked_is_nothing_found() -> None:

@@ -244,9 +244,7 @@ def test_no_bytes_raise_anything_but_an_error_of_ours(content: bytes) -> None:
         assert read(pb.ModelInferRequest.FromString(content)).outputs
 
 
-SCORES = Scores(
-    np.array([0.25, 0.5]), "tiny", "3", (ViewSummary("ip_activity", (3, 0, 0, 1, 0, 0, 0, 0), 1),), Rung(1)
-)
+SCORES = Scores(np.array([0.25, 0.5]), "tiny", "3", (ViewSummary("ip_activity", (3, 0, 0, 1, 0, 0, 0, 0), 1),), Rung(1))
 
 
 def test_a_reply_says_what_the_scorer_said() -> None:

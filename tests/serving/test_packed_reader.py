@@ -66,7 +66,7 @@ async def reading(where: Where, patience_s: float = 1.0) -> AsyncIterator[Packed
 
 
 async def read(reader: PackedReader, *ips: int) -> ViewRows:
-    return (await reader.read(PLAN, {"ip": np.array(ips, np.int64)}, len(ips)))["ip_activity"]
+    return (await reader.read(PLAN, {"ip": np.array(ips, np.int64)}, len(ips))).view(PLAN, "ip_activity")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,168 @@
+"""A plan's columns out of a stack of packed rows: one numpy call for all fields of a type, of all views."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lockstep.plan import Array, StoredColumns
+from lockstep.plan import DType as Served
+from lockstep.ragged import Ints
+from lockstep.row_stack import RowStack
+from lockstep.schema import DType, Schema
+from lockstep.status import NULL, Status
+from lockstep.view_reader import FLOATS, Place, ViewReader
+
+__all__ = ["Gathers"]
+
+
+class _Placed(NamedTuple):
+    """A column of the plan and where it lies."""
+
+    reader: int
+    """Place of its view among those that are read."""
+    at: Place | Status
+    column: int
+    """Place among all stored columns."""
+    served: Served
+    row: int
+    """Place among the stored columns of that dtype."""
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """Columns of one stored type, of all views, that the plan takes as one type."""
+
+    stored: np.dtype[Any]
+    served: Served
+    readers: NDArray[np.intp]
+    offsets: Ints
+    """Shape (columns, 1)."""
+    rows: NDArray[np.intp]
+    columns: NDArray[np.intp]
+    is_float: bool
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A column of strings."""
+
+    reader: int
+    schema: Schema
+    place: int
+    """Among the fields with a payload."""
+    row: int
+
+
+class Gathers:
+    """Where the columns lie in rows of the newest schemas, compiled."""
+
+    def __init__(self, stored: StoredColumns, readers: Sequence[ViewReader]) -> None:
+        self._stored = stored
+        self._slow = {place for place, reader in enumerate(readers) if _has_lists(reader.schema)}
+        found = list(_placed(stored, readers))
+        self._constant = [(one.column, one.at) for one in found if isinstance(one.at, Status)]
+        placed = [(one, one.at) for one in found if isinstance(one.at, Place)]
+        self._columns = np.array([one.column for one, _ in placed], np.intp)
+        self._readers = np.array([one.reader for one, _ in placed], np.intp)
+        self._null_bytes = np.array([at.null_byte for _, at in placed], np.int64).reshape(-1, 1)
+        self._null_bits = np.array([at.null_bit for _, at in placed], np.uint8).reshape(-1, 1)
+        self._is_whole = self._columns.tolist() == list(range(len(stored.columns)))
+        kinds = dict.fromkeys((at.dtype, one.served) for one, at in placed if at.dtype is not DType.STRING)
+        self._numbers = [
+            _numbers(
+                stored_as, served, [each for each in placed if (each[1].dtype, each[0].served) == (stored_as, served)]
+            )
+            for stored_as, served in kinds
+        ]
+        self._texts = [
+            _Text(one.reader, readers[one.reader].schema, at.offset, one.row)
+            for one, at in placed
+            if at.dtype is DType.STRING
+        ]
+
+    def run(
+        self, rows: RowStack, stacked: Ints, parts: Sequence[slice], inverse: Ints
+    ) -> tuple[NDArray[np.int8], dict[Served, Array], set[int]]:
+        """States and values as PlanRows has them, and the views that must be read in another way.
+
+        `stacked` holds for each view and row of the request its place in the stack, `inverse` its place in the view's
+        part.
+        """
+        starts = stacked * rows.width
+        states = self._states(rows, starts)
+        values = {
+            dtype: np.zeros((len(places), stacked.shape[1]), dtype.numpy)
+            for dtype, places in self._stored.places.items()
+        }
+        for numbers in self._numbers:
+            found = rows.at(numbers.stored)[starts[numbers.readers] + numbers.offsets]
+            values[numbers.served][numbers.rows] = found
+            if numbers.is_float and (nan := np.isnan(found)).any():
+                states[numbers.columns] = np.where(nan, NULL, states[numbers.columns])
+        slow = set(self._slow)
+        for text in self._texts:
+            texts = _texts(rows, text, parts[text.reader])
+            if texts is None:
+                slow.add(text.reader)
+            else:
+                values[Served.STRING][text.row] = texts[inverse[text.reader]]
+        return states, values, slow
+
+    def _states(self, rows: RowStack, starts: Ints) -> NDArray[np.int8]:
+        """A set bit of a null bitmap is Status.NULL, a clear one Status.PRESENT. Shape (columns, rows)."""
+        bits = rows.at(_BYTE)[starts[self._readers] + self._null_bytes]
+        bits >>= self._null_bits
+        bits &= 1
+        if self._is_whole:
+            return np.asarray(bits.view(np.int8))
+        states: NDArray[np.int8] = np.zeros((len(self._stored.columns), starts.shape[1]), np.int8)
+        states[self._columns] = bits
+        for column, status in self._constant:
+            states[column] = status
+        return states
+
+
+_BYTE = np.dtype("u1")
+
+
+def _has_lists(schema: Schema) -> bool:
+    """Their payloads are checked by `rows.unpack` alone."""
+    return any(schema.fields[i].dtype.element is not None for i in schema.layout.variable)
+
+
+def _placed(stored: StoredColumns, readers: Sequence[ViewReader]) -> Iterator[_Placed]:
+    for place, reader in enumerate(readers):
+        for column, served, row, name in stored.of_view[reader.name]:
+            yield _Placed(place, reader.place(name), column, served, row)
+
+
+def _numbers(stored: DType, served: Served, placed: Sequence[tuple[_Placed, Place]]) -> _Numbers:
+    assert stored.numpy is not None
+    return _Numbers(
+        stored.numpy,
+        served,
+        np.array([one.reader for one, _ in placed], np.intp),
+        np.array([at.offset for _, at in placed], np.int64).reshape(-1, 1),
+        np.array([one.row for one, _ in placed], np.intp),
+        np.array([one.column for one, _ in placed], np.intp),
+        is_float=stored in FLOATS,
+    )
+
+
+def _texts(rows: RowStack, text: _Text, part: slice) -> Array | None:
+    """The strings of a view's rows; None where one is not UTF-8. Shape (rows of the part,)."""
+    fixed = rows.fixed(text.schema, part)
+    start = np.arange(part.start, part.stop) * rows.width + fixed.itemsize
+    # What stands in rows that are not sound is anything: cut to the stack, they are read again or not at all.
+    ends = np.minimum(fixed["ends"].astype(np.int64), rows.width - fixed.itemsize)
+    first = start + ends[:, text.place - 1] if text.place else start
+    last = start + ends[:, text.place]
+    data = rows.data
+    try:
+        found = [data[a:b].decode() for a, b in zip(first.tolist(), last.tolist(), strict=True)]
+    except UnicodeDecodeError:
+        return None
+    return np.array([*found, None], object)[:-1]  # an array of objects, whatever they are
