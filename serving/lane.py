@@ -1,8 +1,8 @@
 """Requests for one model that arrive together share one read of the store and one run of the model.
 
-Nobody waits for company: an idle lane starts with the first request, in the same turn of the event loop. While batches
-are under way, requests gather, and leave together as soon as one of them is done. What one request does wrong, or how
-little time it has, is its own affair.
+Nobody waits for company: an idle lane starts with the first request, in the next turn of the event loop. While a batch
+is under way, requests gather, and leave together when it is done, or when the store has kept it waiting for a moment.
+What one request does wrong, or how little time it has, is its own affair.
 """
 
 import asyncio
@@ -88,13 +88,16 @@ class _Batch:
 class Lane:
     """One model's requests."""
 
-    def __init__(self, bundle: Bundle, read: Read, *, batch_rows: int, batches: int) -> None:
-        """`batch_rows`: most rows of a batch of several requests; `batches`: how many may be under way."""
+    def __init__(self, bundle: Bundle, read: Read, *, batch_rows: int, hold_s: float) -> None:
+        """`batch_rows`: most rows of a batch of several requests; `hold_s`: how long a batch that waits for the store
+        holds the next one back.
+        """
         self.bundle, self._read = bundle, read
-        self._batch_rows, self._batches = batch_rows, batches
+        self._batch_rows, self._hold_s = batch_rows, hold_s
         self._waiting: deque[_Waiting] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
         self._woken = False
+        self._overtaking: asyncio.TimerHandle | None = None
 
     async def score(self, given: Mapping[str, Array], t: NDArray[np.int64], read_by_s: float) -> Answer:
         """Scores of checked rows. A store or a model that fails does not raise: the rung says so."""
@@ -109,23 +112,35 @@ class Lane:
             raise
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start in the next turn of the loop: whoever came in this one comes along."""
-        if not self._woken and len(self._under_way) < self._batches:
+        """Start in the next turn of the loop: whoever came in this one comes along. While a batch is under way, wait
+        for it; a store that is slow holds nobody back for long.
+        """
+        if self._woken:
+            return
+        if not self._under_way:
             self._woken = True
             loop.call_soon(self._start)
+        elif self._overtaking is None:
+            self._overtaking = loop.call_later(self._hold_s, self._start)
 
     def _start(self) -> None:
         self._woken = False
+        if self._overtaking is not None:
+            self._overtaking.cancel()
+            self._overtaking = None
         batch = self._next_batch()
         if batch:
-            task = asyncio.get_running_loop().create_task(self._run(batch))
+            loop = asyncio.get_running_loop()
+            task = loop.create_task(self._run(batch))
             self._under_way.add(task)
             task.add_done_callback(self._done)
+            if self._waiting:
+                self._wake(loop)
 
     def _done(self, task: "asyncio.Task[None]") -> None:
         self._under_way.discard(task)
         if self._waiting:
-            self._wake(asyncio.get_running_loop())
+            self._start()
 
     def _next_batch(self) -> list[_Waiting]:
         """First come, first served, as many as fit. Whose caller went away is dropped before it costs anything."""

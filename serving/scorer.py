@@ -124,8 +124,8 @@ class Scorer:
         name = bundle.manifest.name, bundle.manifest.version
         lane = self._lanes.get(name)
         if lane is None or lane.bundle is not bundle:
-            rows, batches = self._settings.batch_rows, self._settings.batches_under_way
-            lane = Lane(bundle, self._reader.read, batch_rows=rows, batches=batches)
+            rows, hold_s = self._settings.batch_rows, self._settings.batch_hold_ms / 1e3
+            lane = Lane(bundle, self._reader.read, batch_rows=rows, hold_s=hold_s)
             served = self._models.catalogue.bundles
             self._lanes = {**{other: kept for other, kept in self._lanes.items() if other in served}, name: lane}
         return lane

@@ -13,7 +13,7 @@ from lockstep.redis_where import RedisType, Where
 __all__ = ["PREFIX", "Settings"]
 
 PREFIX = "LOCKSTEP_SERVE_"
-_COUNTS = ("workers", "batch_rows", "batches_under_way", "stream_window")
+_COUNTS = ("workers", "batch_rows", "stream_window")
 _TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
@@ -49,8 +49,8 @@ class Settings:
     """Most rows in one request."""
     batch_rows: int = 1024
     """Most rows of requests that share one read and one run of the model; a larger request has its own."""
-    batches_under_way: int = 2
-    """How many such batches of one model may be under way at once; requests gather meanwhile."""
+    batch_hold_ms: float = 2.0
+    """How long a batch that waits for the store holds the next one back; requests gather meanwhile."""
     stream_window: int = 64
     """How many requests of one stream are read ahead of the answers that its caller has taken."""
     oip_repository_control: bool = False
@@ -123,6 +123,7 @@ def _check(settings: Settings) -> None:
     for name in ("newest_versions", "drain_s"):
         _within(settings, name, 0, 86_400)
     _within(settings, "redis_patience_ms", 1, 600_000)
+    _within(settings, "batch_hold_ms", 0, 1_000)
     if settings.redis_type not in list(RedisType):
         raise BadSetting("redis_type", settings.redis_type, f"expected {', '.join(RedisType)}.")
     if ":" not in settings.reader:
