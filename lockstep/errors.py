@@ -212,3 +212,10 @@ class StoreUnreachable(LockstepError):
 
     def __init__(self, address: str, why: str) -> None:
         super().__init__(f"Redis at {address} gives no answer: {why}. Is it running, and may this machine reach it?")
+
+
+class WorkerFailed(LockstepError):
+    """A serving process ended before it was ready."""
+
+    def __init__(self, worker: int, status: int) -> None:
+        super().__init__(f"worker {worker} ended with status {status} before it was ready; what it said stands above.")

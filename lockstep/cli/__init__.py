@@ -13,12 +13,14 @@ __all__ = ["main"]
 
 VERBS = {
     "events": "Make or read the event log.",
-    "features": "Build the feature tables from the event log.",
+    "features": "Build the feature tables; show what a scorer sees of them.",
     "train": "Train a model and publish it as a bundle.",
     "models": "List, show, promote and roll back model versions.",
+    "online": "Rewrite the rows in Redis, or take them over from Feast's own store.",
     "redis": "Run a Redis for this project in the foreground.",
     "serve": "Serve the models over gRPC.",
     "predict": "Ask a running server for scores.",
+    "bench": "Load a running server and draw its latency curve.",
     "demo": "Run the whole loop, from events to proven scores.",
     "doctor": "Say what this machine lacks, and what to do about it.",
 }

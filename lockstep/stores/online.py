@@ -36,7 +36,7 @@ from lockstep.status import Status
 from lockstep.stores.reading import FeastRow, Request, RowsRead, read_rows, request
 from lockstep.stores.records import RecordBook, delete_view
 from lockstep.stores.redis_connect import AsyncClient, Client, RedisType, Where, connect, connect_async
-from lockstep.stores.redis_write import RowWriter, Safety, WriteCounts, now_us
+from lockstep.stores.redis_write import Replace, RowWriter, Safety, WriteCounts, now_us
 from lockstep.stores.values import from_values
 from lockstep.stores.views import StoredView, stored_view
 from lockstep.times import from_datetime
@@ -147,12 +147,13 @@ class LockstepOnlineStore(OnlineStore):
             self._views[place] = known
         return known[1]
 
-    def writer(self, config: RepoConfig, view: StoredView) -> RowWriter:
+    def writer(self, config: RepoConfig, view: StoredView, replace: Replace = Replace.OLDER) -> RowWriter:
         """A writer of a view's rows, its record written before. For materialization engines."""
         client = self.client(config)
         self._book.store(client, view.record)
         expire_ms = view.expire_ms(config.online_store.expire_grace_s)
-        return RowWriter(client, view.record.view, expire_ms=expire_ms, safety=config.online_store.safety)
+        safety = config.online_store.safety
+        return RowWriter(client, view.record.view, expire_ms=expire_ms, replace=replace, safety=safety)
 
     # --- writes ---
 

@@ -26,6 +26,7 @@ __all__ = [
     "ViewTable",
     "availability",
     "check_ties",
+    "check_view",
     "columns_of",
     "connect",
     "join",
@@ -143,7 +144,8 @@ def _times(view: ViewTable) -> tuple[str, ...]:
     return (view.timestamp,) if view.created is None else (view.timestamp, view.created)
 
 
-def _check_view(view: ViewTable, columns: Mapping[str, str]) -> None:
+def check_view(view: ViewTable, columns: Mapping[str, str]) -> None:
+    """Raise TablesRefused where a column that the view names is absent, or is no time where one is needed."""
     for name in (*view.keys, *view.fields, *_times(view)):
         if name not in columns:
             raise TablesRefused(f"view {view.name!r}: its table has no column {name!r}.{did_you_mean(name, columns)}")
@@ -199,7 +201,7 @@ def _within(
 ) -> ViewTable:
     """The view without rows that no t in a range can use, said so that DuckDB skips whole parts of Parquet files."""
     columns = columns_of(connection, view.relation)
-    _check_view(view, columns)
+    check_view(view, columns)
     sql_type = columns[view.timestamp]
     if sql_type not in ("TIMESTAMP WITH TIME ZONE", "TIMESTAMP", "TIMESTAMP_NS"):
         return view
@@ -313,7 +315,7 @@ def join_sql(
     clauses, outputs = [], [f"spine.{quoted(name)}" for name in spine.columns]
     for number, view in enumerate(views):
         columns = columns_of(connection, view.relation)
-        _check_view(view, columns)
+        check_view(view, columns)
         rows, upto = rows_sql(view, columns, created_rule), f"__upto_{number}" if as_served else "__t_us"
         clauses.append(_join_clause(number, view, columns, spine, rows, upto))
         outputs += _outputs(number, view, apply_ttl, timestamps)
@@ -377,7 +379,7 @@ def check_ties(connection: duckdb.DuckDBPyConnection, view: ViewTable) -> None:
     One hash a row is read and sorted; the rows themselves are compared only where two hashes are equal.
     """
     columns = columns_of(connection, view.relation)
-    _check_view(view, columns)
+    check_view(view, columns)
     identity = {quoted(key): quoted(key) for key in view.keys}
     identity |= {quoted(name): time_us(quoted(name), columns[name]) for name in _times(view)}
     known = " AND ".join(f"{quoted(name)} IS NOT NULL" for name in (*view.keys, view.timestamp))

@@ -3,23 +3,47 @@ up.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
+from uuid import uuid4
 
 from lockstep.schema import Schema
 from lockstep.stores.redis_connect import Client
 from lockstep.view_record import ViewRecord, read_records, record_field, watermark_field
 
-__all__ = ["RecordBook", "clear_watermark", "delete_view", "put_record", "raise_watermark", "watermark"]
+__all__ = [
+    "Fill",
+    "RecordBook",
+    "begin_fill",
+    "clear_watermark",
+    "delete_view",
+    "put_record",
+    "raise_watermark",
+    "watermark",
+]
 
 _AT_ONCE: Final = 1000
 """Keys of one SCAN step and of one UNLINK: neither holds other callers up for long."""
 
+_BEGIN: Final = """
+local record, text, mark, life, meaning, new = unpack(ARGV)
+local function get(field) return redis.call('HGET', KEYS[1], field) end
+if not get(record) then redis.call('HDEL', KEYS[1], mark, life, meaning) end
+redis.call('HSET', KEYS[1], record, text)
+if not get(life) then redis.call('HSET', KEYS[1], life, new) end
+return {get(life), get(mark), get(meaning)}
+"""
+
 _RAISE: Final = """
-local old = redis.call('HGET', KEYS[1], ARGV[1])
-if not old or #ARGV[2] > #old or (#ARGV[2] == #old and tonumber(ARGV[2]) > tonumber(old)) then
-  redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+local mark, us, life, expected, meaning, definition = unpack(ARGV)
+if expected ~= '' and redis.call('HGET', KEYS[1], life) ~= expected then return 0 end
+local old = redis.call('HGET', KEYS[1], mark)
+if not old or #us > #old or (#us == #old and tonumber(us) >= tonumber(old)) then
+  redis.call('HSET', KEYS[1], mark, us)
+  if expected ~= '' then redis.call('HSET', KEYS[1], meaning, definition) end
 end
+return 1
 """
 
 
@@ -71,9 +95,50 @@ def watermark(client: Client, record: ViewRecord) -> int | None:
     return None if None in found else int(found[1])
 
 
-def raise_watermark(client: Client, record: ViewRecord, us: int) -> None:
-    """Say that everything up to `us` is there. Never lowers it: of two runs at once the later bound stays."""
-    client.eval(_RAISE, 1, record.key, watermark_field(record.schema.fingerprint), us)
+@dataclass(frozen=True)
+class Fill:
+    """How far a view was filled when a run began."""
+
+    watermark_us: int | None
+    """Everything up to here is in Redis; None where never, or Redis was emptied since."""
+    definition: str | None
+    """What the view meant when that was written; None where nothing was."""
+    life: bytes
+    """A mark that goes with the record when Redis is emptied, or the view deleted, while the run goes on."""
+
+
+def begin_fill(client: Client, record: ViewRecord) -> Fill:
+    """Write a view's record, and read how far the view is filled."""
+    life, mark, meaning = client.eval(
+        _BEGIN,
+        1,
+        record.key,
+        record_field(record.schema.fingerprint),
+        record.to_json(),
+        watermark_field(record.schema.fingerprint),
+        _life_field(record),
+        _meaning_field(record),
+        uuid4().hex,
+    )
+    return Fill(None if mark is None else int(mark), None if meaning is None else bytes(meaning).decode(), life)
+
+
+def raise_watermark(client: Client, record: ViewRecord, us: int, fill: Fill | None = None) -> bool:
+    """Say that everything up to `us` is there. Never lowers it: of two runs at once the later bound stays.
+
+    With the `fill` that a run began with: False, and nothing is said, where Redis was emptied since.
+    """
+    mark, life = watermark_field(record.schema.fingerprint), fill.life if fill else b""
+    more = (_life_field(record), life, _meaning_field(record), record.definition)
+    return bool(client.eval(_RAISE, 1, record.key, mark, us, *more))
+
+
+def _life_field(record: ViewRecord) -> bytes:
+    return record_field(record.schema.fingerprint) + b":life"
+
+
+def _meaning_field(record: ViewRecord) -> bytes:
+    return record_field(record.schema.fingerprint) + b":filled-as"
 
 
 def clear_watermark(client: Client, record: ViewRecord) -> None:
