@@ -66,10 +66,12 @@ class Gathers:
         self._constant = [(one.column, one.at) for one in found if isinstance(one.at, Status)]
         placed = [(one, one.at) for one in found if isinstance(one.at, Place)]
         self._columns = np.array([one.column for one, _ in placed], np.intp)
-        self._readers = np.array([one.reader for one, _ in placed], np.intp)
-        self._null_bytes = np.array([at.null_byte for _, at in placed], np.int64).reshape(-1, 1)
-        self._null_bits = np.array([at.null_bit for _, at in placed], np.uint8).reshape(-1, 1)
-        self._is_whole = self._columns.tolist() == list(range(len(stored.columns)))
+        bitmaps = list(dict.fromkeys((one.reader, at.null_byte) for one, at in placed))
+        self._null_readers = np.array([reader for reader, _ in bitmaps], np.intp)
+        self._null_bytes = np.array([byte for _, byte in bitmaps], np.int64).reshape(-1, 1)
+        bits = [8 * bitmaps.index((one.reader, at.null_byte)) + at.null_bit for one, at in placed]
+        self._null_bits = np.array(bits, np.intp)
+        """For each column with a place its bit among those of all bitmap bytes that are read."""
         kinds = dict.fromkeys((at.dtype, one.served) for one, at in placed if at.dtype is not DType.STRING)
         self._numbers = [
             _numbers(
@@ -113,13 +115,10 @@ class Gathers:
 
     def _states(self, rows: RowStack, starts: Ints) -> NDArray[np.int8]:
         """A set bit of a null bitmap is Status.NULL, a clear one Status.PRESENT. Shape (columns, rows)."""
-        bits = rows.at(_BYTE)[starts[self._readers] + self._null_bytes]
-        bits >>= self._null_bits
-        bits &= 1
-        if self._is_whole:
-            return np.asarray(bits.view(np.int8))
         states: NDArray[np.int8] = np.zeros((len(self._stored.columns), starts.shape[1]), np.int8)
-        states[self._columns] = bits
+        nulls = rows.at(_BYTE)[starts[self._null_readers] + self._null_bytes]
+        if nulls.any():
+            states[self._columns] = np.unpackbits(nulls, axis=0, bitorder="little")[self._null_bits]
         for column, status in self._constant:
             states[column] = status
         return states

@@ -17,7 +17,7 @@ from lockstep.gathers import Gathers
 from lockstep.plan import Array, Plan, View
 from lockstep.ragged import Ints
 from lockstep.resolve import PlanRows
-from lockstep.row_stack import RowStack, stack
+from lockstep.row_stack import Expected, RowStack
 from lockstep.schema import NO_CREATED
 from lockstep.status import NOT_FOUND, PRESENT, Status
 from lockstep.unique_keys import GivenKeys
@@ -65,6 +65,7 @@ class Lookup:
         names = [view.name for view in plan.stored_columns.views]
         self._places = np.array([names.index(reader.name) for reader in self._readers], np.intp)
         """Of each view that is read its place in the plan."""
+        self._expected = Expected([reader.schema for reader in self._readers])
         self._gathers = Gathers(plan.stored_columns, self._readers)
 
     def _add(self, view: View, records: Sequence[ViewRecord]) -> None:
@@ -91,8 +92,7 @@ class Lookup:
 
         `lost`: the keys whose server did not answer. Shape (keys,).
         """
-        schemas = [(reader.schema, part) for reader, part in zip(self._readers, asked.parts, strict=True)]
-        rows = stack(answers, schemas) if answers else None
+        rows = self._expected.stack(answers, asked.parts) if answers else None
         with np.errstate(over="ignore"):  # what is beyond float32 is infinity, in training too
             if rows is None:
                 found, strange = self._nothing(asked), set(range(len(self._readers) if answers else 0))

@@ -1,23 +1,20 @@
 """`lockstep predict`: ask a running server for scores. Columns of the model are options of the command."""
 
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
-import grpc
 from rich.table import Table
 
+from lockstep.cli.ask import COLUMNS_ARE_OPTIONS, Question, asking, question_options
+from lockstep.cli.columns import Values
 from lockstep.cli.console import console
-from lockstep.errors import BadColumn, BadRequest, NoAnswer
-from lockstep.status import Rung, Status
-from lockstep.times import parse_time
-from protos.lockstep.v1 import scorer_pb2, scorer_pb2_grpc
+from lockstep.cli.explanation import MOST_ROWS, Explanation, at, plain_features
+from lockstep.plan import Plan
+from lockstep_client import Prediction, Rung
 
-__all__ = ["predict"]
-
-Values = list[int] | list[float] | list[str]
+__all__ = ["RUNGS", "predict"]
 
 RUNGS = {
     Rung.FRESH: "every stored feature came from a usable row",
@@ -27,24 +24,12 @@ RUNGS = {
 }
 
 
-@click.command(
-    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": True}
-)
-@click.option("--model", default="install", show_default=True, help="Name of the model.")
-@click.option("--version", default="champion", show_default=True, help="A version or an alias.")
-@click.option(
-    "--at",
-    metavar="TIME[,TIME...]",
-    help="t, in ISO 8601; one for all rows or one per row.  [default: the server's clock]",
-)
-@click.option("--address", default="localhost:50051", show_default=True, help="host:port of the server.")
-@click.option("--timeout", "timeout_s", type=float, default=10.0, show_default=True, help="Deadline, in seconds.")
+@click.command(context_settings=COLUMNS_ARE_OPTIONS)
+@question_options
+@click.option("--explain", is_flag=True, help="Show what the model was given for each row, and why.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
-@click.option(
-    "--column", "named", multiple=True, metavar="NAME=VALUE[,VALUE...]", help="A column whose name is an option."
-)
 @click.pass_context
-def predict(context: click.Context, /, named: tuple[str, ...], as_json: bool, at: str | None, **options: Any) -> None:
+def predict(context: click.Context, /, explain: bool, as_json: bool, **options: Any) -> None:
     """Ask a running server for scores.
 
     Every other option names a column of the model, a join key or a request feature, and its values by row, with commas
@@ -58,121 +43,52 @@ def predict(context: click.Context, /, named: tuple[str, ...], as_json: bool, at
     Examples:
       lockstep predict --ip 1 --app 2 --device 1 --os 13 --channel 477
       lockstep predict --ip 1 --app 2,3,5 --device 1 --os 13 --channel 477 --at 2017-11-09T04:00:00Z
+      lockstep predict --ip 1 --app 2 --device 1 --os 13 --channel 477 --explain
     """
-    columns = read_columns([*context.args, *(f"--{text}" for text in named)])
-    times = [parse_time(text) for text in at.split(",")] if at else []
-    request = make_request(options["model"], options["version"], columns, times)
-    answer = _ask(options["address"], request, options["timeout_s"])
-    if as_json:
-        click.echo(json.dumps(plain(answer)))
-    else:
-        _print(columns, answer)
+    question = Question.read(context, **options)
+    with asking(question.address, question.timeout_s) as client:
+        answer = client.predict(
+            question.model, question.columns, version=question.version, at=question.at, explain=explain
+        )
+        if as_json:
+            click.echo(json.dumps(plain(answer)))
+            return
+        plan = Plan.from_json(client.model(answer.model, answer.version).plan) if explain else None
+    _print(question, answer, plan)
 
 
-def read_columns(arguments: list[str]) -> dict[str, Values]:
-    """Columns by name from `--NAME VALUES`, `--NAME=VALUES` and `--NAME:TYPE VALUES`. Raises BadRequest, BadColumn.
-
-    >>> read_columns(["--ip", "1,2", "--bid=0.5", "--zip:string", "01234"])
-    {'ip': [1, 2], 'bid': [0.5], 'zip': ['01234']}
-    """
-    columns: dict[str, Values] = {}
-    rest = list(arguments)
-    while rest:
-        head = rest.pop(0)
-        match = re.fullmatch(r"--([^=:]+)(?::([^=]*))?(?:=(.*))?", head, re.DOTALL)
-        if match is None:
-            raise BadRequest(f"{head!r} is not a column; write --NAME VALUE, e.g. --ip 1 --app 2,3.")
-        name, kind, text = match.groups()
-        if text is None and not rest:
-            raise BadColumn(name, "has no value; write --NAME VALUE.")
-        if name in columns:
-            raise BadColumn(name, "given twice; put its values into one list with commas between them.")
-        columns[name] = _values(name, kind, (rest.pop(0) if text is None else text).split(","))
-    return columns
-
-
-def _values(name: str, kind: str | None, texts: list[str]) -> Values:
-    """The texts in the type named, or in the narrowest of int64, float64 and string that takes all of them."""
-    readers: dict[str, Any] = {"int64": _int64, "float64": float, "string": str}
-    if kind is not None and kind not in readers:
-        raise BadColumn(name, f"has no type {kind!r}; write int64, float64 or string.")
-    for reader in [readers[kind]] if kind else readers.values():
-        try:
-            return [reader(text) for text in texts]
-        except ValueError:
-            continue
-    raise BadColumn(name, f"{','.join(texts)!r} cannot be read as {kind}.")
-
-
-def _int64(text: str) -> int:
-    number = int(text)
-    if not -(2**63) <= number < 2**63:
-        raise ValueError(f"{number} is no int64")
-    return number
-
-
-def make_request(
-    model: str, version: str, columns: Mapping[str, Values], times_us: Iterable[int]
-) -> scorer_pb2.PredictRequest:
-    """The request for these columns; a column's type is that of its first value."""
-    return scorer_pb2.PredictRequest(
-        model=model,
-        version=version,
-        columns=[_column(name, values) for name, values in columns.items()],
-        event_timestamp_us=times_us,
-    )
-
-
-def _column(name: str, values: Sequence[Any]) -> scorer_pb2.Column:
-    match values[0]:
-        case int():
-            return scorer_pb2.Column(name=name, int64s=scorer_pb2.Int64s(values=values))
-        case float():
-            return scorer_pb2.Column(name=name, doubles=scorer_pb2.Doubles(values=values))
-        case _:
-            return scorer_pb2.Column(name=name, strings=scorer_pb2.Strings(values=values))
-
-
-def _ask(address: str, request: scorer_pb2.PredictRequest, timeout_s: float) -> scorer_pb2.PredictResponse:
-    with grpc.insecure_channel(address) as channel:
-        stub = scorer_pb2_grpc.ScorerStub(channel)  # type: ignore[no-untyped-call]  # generated
-        try:
-            response: scorer_pb2.PredictResponse = stub.Predict(request, timeout=timeout_s)
-        except grpc.RpcError as error:
-            raise _sentence(address, error) from error
-    return response
-
-
-def _sentence(address: str, error: Any) -> NoAnswer:
-    """The server's own sentence; where there is no server, one that says how to start it."""
-    code, detail = error.code(), error.details() or "no reason given"
-    if code is grpc.StatusCode.UNAVAILABLE and "connect" in detail.lower():
-        detail = "nothing listens there. Start a server with `lockstep serve`, or name another with --address."
-    elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        detail = "no answer within --timeout."
-    return NoAnswer(address, code.name, detail)
-
-
-def plain(answer: scorer_pb2.PredictResponse) -> dict[str, Any]:
+def plain(answer: Prediction) -> dict[str, Any]:
     """The answer as plain data, with names in place of numbers."""
-    return {
+    made: dict[str, Any] = {
         "model": answer.model,
         "version": answer.version,
-        "rung": Rung(answer.rung).name,
-        "scores": list(answer.scores),
+        "rung": answer.rung.name,
+        "scores": answer.scores.tolist(),
         "views": {
             view.view: {
-                "counts": {Status(one.status).name: one.count for one in view.counts},
+                "counts": {status.name: count for status, count in view.counts.items()},
                 "defaulted": view.defaulted,
             }
             for view in answer.views
         },
     }
+    if answer.row_rungs:
+        made["row_rungs"] = [rung.name for rung in answer.row_rungs]
+        made["features"] = plain_features(answer.features)
+    return made
 
 
-def _print(columns: Mapping[str, Values], answer: scorer_pb2.PredictResponse) -> None:
-    out, rung = console(), Rung(answer.rung)
-    out.print(_scores(columns, answer.scores))
+def _print(question: Question, answer: Prediction, plan: Plan | None) -> None:
+    out, rung = console(), answer.rung
+    out.print(_scores(question.columns, answer.scores))
+    if plan is not None:
+        times = question.times_us(len(answer.scores))
+        explanation = Explanation(plan, answer.features, question.columns, times)
+        titles = [f"row {row}: score {answer.scores[row]:.6g}, {one.name}" for row, one in enumerate(answer.row_rungs)]
+        for table in explanation.tables(titles):
+            out.print(table)
+        if len(titles) > MOST_ROWS:
+            out.print(f"{len(titles) - MOST_ROWS} more rows are not explained here; --json explains them all.")
     out.print(_found(answer))
     out.print(f"{answer.model} version {answer.version}; {rung.name}: {RUNGS[rung]}")
 
@@ -180,14 +96,13 @@ def _print(columns: Mapping[str, Values], answer: scorer_pb2.PredictResponse) ->
 def _scores(columns: Mapping[str, Values], scores: Iterable[float]) -> Table:
     table = Table("row", *columns, "score")
     for row, score in enumerate(scores):
-        cells = [str(values[row] if len(values) > 1 else values[0]) for values in columns.values()]
-        table.add_row(str(row), *cells, f"{score:.6g}")
+        table.add_row(str(row), *(str(at(values, row)) for values in columns.values()), f"{score:.6g}")
     return table
 
 
-def _found(answer: scorer_pb2.PredictResponse) -> Table:
+def _found(answer: Prediction) -> Table:
     table = Table("view", "feature values found", "defaults used")
     for view in answer.views:
-        counts = ", ".join(f"{one.count} {Status(one.status).name}" for one in view.counts)
+        counts = ", ".join(f"{count} {status.name}" for status, count in view.counts.items())
         table.add_row(view.view, counts, str(view.defaulted))
     return table

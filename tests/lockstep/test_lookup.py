@@ -119,7 +119,8 @@ def test_the_fast_way_gives_what_the_other_way_gives(
     answers = [by_key[key] for key in request.keys]
     fast = lookup.read(request, answers)
     found = fast.rows.view(lookup._plan, "by_ip")
-    same(found, lookup._readers[0].read(answers, request.inverse[0]))
+    with np.errstate(over="ignore"):
+        same(found, lookup._readers[0].read(answers, request.inverse[0]))
     assert fast.unreadable == ()
     for place, ip in enumerate(ips):
         _is_the_row(found, place, made, None if there[ip] is None else rows[ip], event_us[ip])

@@ -1,0 +1,105 @@
+"""What the verbs that ask a running server share: their options, the question, and errors as sentences."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import click
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from lockstep.cli.columns import Values, read_columns
+from lockstep.errors import BadRequest, LockstepError, NoAnswer
+from lockstep.times import parse_time
+from lockstep_client import Client, DeadlineExceeded, ScorerError, Unavailable
+
+__all__ = ["COLUMNS_ARE_OPTIONS", "Question", "asking", "question_options", "sentence"]
+
+COLUMNS_ARE_OPTIONS = {"ignore_unknown_options": True, "allow_extra_args": True, "allow_interspersed_args": True}
+"""Context settings of a command that takes columns of a model as options."""
+
+_OPTIONS = (
+    click.option("--model", default="install", show_default=True, help="Name of the model."),
+    click.option("--version", default="champion", show_default=True, help="A version or an alias."),
+    click.option(
+        "--at",
+        metavar="TIME[,TIME...]",
+        help="t, in ISO 8601; one for all rows or one per row.  [default: the server's clock]",
+    ),
+    click.option("--address", default="localhost:50051", show_default=True, help="host:port of the server."),
+    click.option(
+        "--timeout", "timeout_s", type=float, default=10.0, show_default=True, help="Deadline of a call, in seconds."
+    ),
+    click.option(
+        "--column", "named", multiple=True, metavar="NAME=VALUE[,VALUE...]", help="A column whose name is an option."
+    ),
+)
+
+Command = Callable[..., Any]
+
+
+def question_options(command: Command) -> Command:
+    """Add the options that `Question.read` takes."""
+    return reduce(lambda made, option: option(made), reversed(_OPTIONS), command)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a person asks of a server."""
+
+    address: str
+    timeout_s: float
+    model: str
+    version: str
+    columns: Mapping[str, Values]
+    """By name: one value per row, or one for all rows."""
+    at_us: tuple[int, ...]
+    """t in µs: none for the server's clock, one for all rows or one per row."""
+
+    @staticmethod
+    def read(context: click.Context, named: tuple[str, ...], at: str | None, **options: Any) -> "Question":
+        """From the options of a command; those it does not know are columns. Raises BadRequest, BadColumn."""
+        if not options["timeout_s"] > 0:
+            raise BadRequest(f"--timeout is {options['timeout_s']:g}; expected seconds above 0.")
+        columns = read_columns([*context.args, *(f"--{text}" for text in named)])
+        times = tuple(parse_time(text) for text in at.split(",")) if at else ()
+        return Question(columns=columns, at_us=times, **options)
+
+    @property
+    def at(self) -> list[int] | None:
+        """The times as the client takes them."""
+        return list(self.at_us) or None
+
+    def times_us(self, rows: int) -> NDArray[np.int64]:
+        """The t of each row, shape (rows,); where the server takes its clock, this machine's stands in."""
+        return np.broadcast_to(np.array(self.at_us or time.time_ns() // 1000, np.int64), rows)
+
+
+@contextmanager
+def asking(address: str, timeout_s: float) -> Iterator[Client]:
+    """A client of that server; what goes wrong leaves as NoAnswer or BadRequest."""
+    try:
+        client = Client(address, timeout_s=timeout_s)
+    except ValueError as error:
+        raise BadRequest(f"{error}") from error
+    with client:
+        try:
+            yield client
+        except ScorerError as error:
+            raise sentence(address, error) from error
+
+
+def sentence(address: str, error: ScorerError) -> LockstepError:
+    """The server's own sentence; where there is no server, one that says how to start it."""
+    if not isinstance(error.__cause__, grpc.RpcError):
+        return BadRequest(error.message)  # seen here, before anything was sent
+    detail = error.message
+    if isinstance(error, Unavailable) and "connect" in detail.lower():
+        detail = "nothing listens there. Start a server with `lockstep serve`, or name another with --address."
+    elif isinstance(error, DeadlineExceeded):
+        detail = "no answer within --timeout."
+    return NoAnswer(address, error.code.name, detail)
