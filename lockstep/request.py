@@ -4,6 +4,7 @@ A column of length one is broadcast over the others: one user, a hundred candida
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,11 +12,13 @@ from numpy.typing import NDArray
 from lockstep.errors import BadColumn, BadRequest, UnknownColumn
 from lockstep.plan import Array, Column, DType, Given, Plan
 
-__all__ = ["Query", "check"]
+__all__ = ["Query", "Values", "check"]
 
 MAX_STRING_BYTES = 1024
 TIMES = "event_timestamp_us"
 """What a caller calls t."""
+MOST_BYTES = 4
+"""Of a character in UTF-8."""
 LAST_TIME = 2**53
 """Times are exact as float64 up to here, and differences of times cannot overflow."""
 
@@ -23,22 +26,42 @@ Query = tuple[dict[str, Array], NDArray[np.int64]]
 """The given columns by name, each of shape (rows,) in the plan's dtype, and t in µs of shape (rows,)."""
 
 
-def check(plan: Plan, columns: Mapping[str, Array], t: NDArray[np.int64], *, max_rows: int) -> Query:
+class Values(NamedTuple):
+    """A column as a wire format holds it: Python values of one kind, not yet an array."""
+
+    kind: str
+    """"i" for ints within int64, "f" for floats, "O" for str: as numpy calls them."""
+    values: Sequence[Any]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+def check(plan: Plan, columns: Mapping[str, Array | Values], t: NDArray[np.int64], *, max_rows: int) -> Query:
     """The request as the plan wants it, its columns in the plan's order.
 
-    `columns` by name, one-dimensional arrays: int64, float64 or object arrays of str; `t` of length one or of the rows.
-    Raises UnknownColumn, BadColumn or BadRequest, naming the column, the row and what was expected.
+    `columns` by name, one-dimensional arrays: int64, float64 or object arrays of str, or Values of these; `t` of length
+    one or of the rows. Raises UnknownColumn, BadColumn or BadRequest, naming the column, the row and what was expected.
     """
     for name in columns:
         if name not in plan.given:
             raise UnknownColumn(name, plan.given)
+    wanted = [(name, column, columns[name]) for name, column in plan.given.items() if name in columns]
+    if len(wanted) < len(plan.given):
+        _check_missing(plan, columns)
+    rows = _rows([(TIMES, len(t)), *((name, _length(values)) for name, _, values in wanted)], max_rows)
+    _check_times(t)
+    return {name: _broadcast(_typed(column, values), rows) for name, column, values in wanted}, _broadcast(t, rows)
+
+
+def _check_missing(plan: Plan, columns: Mapping[str, Array | Values]) -> None:
     for name, column in plan.given.items():
         if name not in columns and column.default is None:
             raise BadColumn(name, f"missing; the model needs it as {_needed_as(column)}.")
-    rows = _rows([*((name, len(values)) for name, values in columns.items()), (TIMES, len(t))], max_rows)
-    _check_times(t)
-    typed = {name: _typed(column, columns[name]) for name, column in plan.given.items() if name in columns}
-    return {name: _broadcast(values, rows) for name, values in typed.items()}, _broadcast(t, rows)
+
+
+def _length(values: Array | Values) -> int:
+    return len(values.values) if isinstance(values, Values) else len(values)
 
 
 def _needed_as(column: Column) -> str:
@@ -47,14 +70,10 @@ def _needed_as(column: Column) -> str:
 
 
 def _rows(lengths: Sequence[tuple[str, int]], max_rows: int) -> int:
-    longest, rows = max(lengths, key=lambda one: one[1])
+    rows = max([length for _, length in lengths])
     for name, length in lengths:
-        if length == 0:
-            raise BadColumn(name, "has no rows; send at least one value.")
-        if length not in (1, rows):
-            raise BadColumn(
-                name, f"has {length} values, but {longest!r} has {rows}; every column has one value, or one per row."
-            )
+        if length not in (1, rows) or not length:
+            raise BadColumn(name, _wrong_length(lengths, length, rows))
     if rows > max_rows:
         raise BadRequest(
             f"{rows} rows in one request; this server takes at most {max_rows}. Send them in several requests."
@@ -62,10 +81,17 @@ def _rows(lengths: Sequence[tuple[str, int]], max_rows: int) -> int:
     return rows
 
 
+def _wrong_length(lengths: Sequence[tuple[str, int]], length: int, rows: int) -> str:
+    if not length:
+        return "has no rows; send at least one value."
+    longest = next(name for name, other in lengths if other == rows)
+    return f"has {length} values, but {longest!r} has {rows}; every column has one value, or one per row."
+
+
 def _check_times(t: NDArray[np.int64]) -> None:
-    outside = np.flatnonzero((t > LAST_TIME) | (t < -LAST_TIME))
-    if outside.size:
-        row = int(outside[0])
+    first = t.item() if len(t) == 1 else 0
+    if not -LAST_TIME <= first <= LAST_TIME or (len(t) > 1 and (t.max() > LAST_TIME or t.min() < -LAST_TIME)):
+        row = int(np.flatnonzero((t > LAST_TIME) | (t < -LAST_TIME))[0])
         raise BadColumn(TIMES, f"{t[row]} is no time in microseconds since 1970 (after the year 2255).", row=row)
 
 
@@ -73,41 +99,47 @@ def _broadcast(values: Array, rows: int) -> Array:
     return values if len(values) == rows else np.repeat(values, rows)
 
 
-def _typed(column: Column, values: Array) -> Array:
+def _typed(column: Column, found: Array | Values) -> Array:
     wanted = column.dtype
+    kind, values = found if isinstance(found, Values) else (found.dtype.kind, found)
+    if kind not in _KINDS[wanted]:
+        what = "strings" if wanted is DType.STRING else wanted.value
+        raise BadColumn(column.name, f"holds {_kind(kind)}; expected {what}.")
     if wanted is DType.STRING:
         return _strings(column.name, values)
-    if wanted is DType.INT64:
-        if values.dtype.kind not in "iu":
-            raise BadColumn(column.name, f"holds {_kind(values)}; expected int64.")
-        return values.astype(np.int64, copy=False)
-    if values.dtype.kind not in "iuf":
-        raise BadColumn(column.name, f"holds {_kind(values)}; expected {wanted.value}.")
+    if kind != "f":
+        return np.asarray(values, wanted.numpy)
     with np.errstate(over="ignore"):
-        typed = values.astype(wanted.numpy)
-    infinite = np.isinf(typed)
-    if infinite.any():
-        row = int(np.flatnonzero(infinite)[0])
+        typed: Array = np.asarray(values, np.float64).astype(wanted.numpy)
+    if np.isinf(typed).any():
+        row = int(np.flatnonzero(np.isinf(typed))[0])
         raise BadColumn(
             column.name, f"{values[row]} is no {wanted.value}; send a finite number, or NaN for NULL.", row=row
         )
     return typed
 
 
-def _kind(values: Array) -> str:
-    return {"O": "strings", "U": "strings", "f": "floating-point numbers", "i": "integers", "b": "booleans"}.get(
-        values.dtype.kind, str(values.dtype)
-    )
+_KINDS = {
+    DType.INT64: "iu",
+    DType.FLOAT32: "iuf",
+    DType.FLOAT64: "iuf",
+    DType.TIMESTAMP: "iuf",
+    DType.STRING: "OU",
+}
+"""What a column takes, as numpy calls it."""
 
 
-def _strings(name: str, values: Array) -> Array:
-    if values.dtype.kind not in "OU":
-        raise BadColumn(name, f"holds {_kind(values)}; expected strings.")
+def _kind(kind: str) -> str:
+    names = {"O": "strings", "U": "strings", "f": "floating-point numbers", "i": "integers", "b": "booleans"}
+    return names.get(kind, f"values of kind {kind!r}")
+
+
+def _strings(name: str, values: Sequence[Any] | Array) -> Array:
     for row, value in enumerate(values):
         if not isinstance(value, str):
             raise BadColumn(name, f"holds a {type(value).__name__}; expected a string.", row=row)
-        if len(value.encode()) > MAX_STRING_BYTES:
+        if len(value) * MOST_BYTES > MAX_STRING_BYTES and len(value.encode()) > MAX_STRING_BYTES:
             raise BadColumn(
                 name, f"a string of {len(value.encode())} bytes; at most {MAX_STRING_BYTES} are taken.", row=row
             )
-    return values.astype(object, copy=False)
+    return np.asarray(values, object)

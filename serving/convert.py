@@ -9,7 +9,8 @@ import numpy as np
 from lockstep.bundle import Bundle
 from lockstep.errors import BadColumn, BadRequest, LockstepError
 from lockstep.keys import varint
-from lockstep.plan import Array, Given
+from lockstep.plan import Given
+from lockstep.request import Values
 from protos.lockstep.v1 import scorer_pb2 as pb
 from serving.explain import FeatureColumn
 from serving.models import Catalogue
@@ -27,10 +28,10 @@ _RESPONSE = bytes([1 << 3 | 2])
 
 
 def query(request: Request, *, explain: bool = False) -> Query:
-    """The query of a request, its columns as arrays. Raises BadRequest or BadColumn for what no plan could take."""
+    """The query of a request. Raises BadRequest or BadColumn for what no plan could take."""
     if not request.model:
         raise BadRequest("the request names no model; set `model`.")
-    columns: dict[str, Array] = {}
+    columns: dict[str, Values] = {}
     for column in request.columns:
         name = column.name
         if name in columns:
@@ -40,15 +41,15 @@ def query(request: Request, *, explain: bool = False) -> Query:
     return Query(request.model, request.version, columns, np.array(times, np.int64) if times else None, explain)
 
 
-def _values(column: pb.Column) -> Array:
-    """Shape (rows,): int64, float64, or an object array of str."""
+def _values(column: pb.Column) -> Values:
+    """As they lie in the message: an array is made once, when their type and number are known to be right."""
     match column.WhichOneof("values"):
         case "int64s":
-            return np.array(column.int64s.values[:], np.int64)
+            return Values("i", column.int64s.values[:])
         case "doubles":
-            return np.array(column.doubles.values[:], np.float64)
+            return Values("f", column.doubles.values[:])
         case "strings":
-            return np.array(column.strings.values[:], object)
+            return Values("O", column.strings.values[:])
         case _:
             raise BadColumn(column.name, "carries no values; set one of int64s, doubles or strings.")
 

@@ -34,8 +34,8 @@ class Query:
     model: str
     version: str
     """A version, an alias, or '' for the champion."""
-    columns: Mapping[str, Array]
-    """By name: shape (rows,) or (1,), int64, float64 or objects that are str. Not yet checked."""
+    columns: Mapping[str, Array | request.Values]
+    """By name: of length rows or one, int64, float64 or objects that are str. Not yet checked."""
     event_us: NDArray[np.int64] | None
     """t in µs, shape (rows,) or (1,); None: the server's clock."""
     explain: bool = False

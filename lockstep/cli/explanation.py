@@ -92,7 +92,7 @@ class Explanation:
             case Status.FUTURE:
                 return self._why_future(view, feature, row)
             case Status.UNREADABLE:
-                return f"no known schema explains what is stored; try `lockstep online rewrite {view}`"
+                return f"what {view} stores is of no schema or meaning that the model knows; the server's log says more"
             case _:
                 return "the online store did not answer in its share of the deadline"
 

@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lockstep.request import Values
 from lockstep.status import Rung, Status
 from protos.lockstep.v1 import scorer_pb2 as pb
 from serving import convert
@@ -30,9 +31,11 @@ def test_columns_and_times_arrive_as_they_were_sent(columns: dict[str, list[int 
     assert (query.model, query.version) == ("m", "v")
     assert query.columns.keys() == columns.keys()
     for name, values in columns.items():
-        np.testing.assert_array_equal(query.columns[name], np.array(values, query.columns[name].dtype))
         kind = {int: "i", float: "f", str: "O"}[type(values[0])]
-        assert query.columns[name].dtype.kind == kind
+        found = query.columns[name]
+        assert isinstance(found, Values)
+        assert found.kind == kind
+        np.testing.assert_array_equal(np.array(found.values), np.array(values))
     assert (query.event_us is None) if not t else query.event_us is not None and query.event_us.tolist() == t
 
 

@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from lockstep.cli.predict import make_request, predict, read_columns
+from lockstep.cli.columns import read_columns
+from lockstep.cli.predict import predict
 from lockstep.errors import BadColumn, BadRequest, NoAnswer
 from lockstep.model_store import ModelStore
 from lockstep.redis_server import free_port
+from lockstep_client.requests import predict as make_request
 from protos.lockstep.v1 import scorer_pb2 as pb
 from serving.server import Server, running
 from serving.settings import Settings
-from tests.bundles import MemoryReader, publish, row
+from tests.bundles import PLAN, MemoryReader, publish, row
 
 NOON = "2017-11-09T12:00:00Z"
 
@@ -38,8 +40,7 @@ async def run(server: Server, *arguments: str) -> Result:
 async def test_scores_and_statuses_are_printed_by_row(server: Server) -> None:
     result = await run(server, "--ip", "1,9", "--bid=0.5", "--site", "ab", "--at", NOON)
     assert result.exit_code == 0, result.output
-    cells = [[cell.strip() for cell in line.split("│")[1:-1]] for line in result.output.splitlines() if "│" in line]
-    assert cells == [
+    assert [cells(line) for line in result.output.splitlines() if "│" in line] == [
         ["0", "1", "0.5", "ab", "0.989013"],
         ["1", "9", "0.5", "ab", "0.817574"],
         ["ip_activity", "1 PRESENT, 1 NULL, 2 NOT_FOUND", "1"],
@@ -57,6 +58,60 @@ async def test_json_is_one_object_with_names_in_place_of_numbers(server: Server)
         "rung": "DEFAULTS",
         "views": {"ip_activity": {"counts": {"PRESENT": 1, "NULL": 1, "NOT_FOUND": 2}, "defaulted": 1}},
     }
+
+
+def cells(line: str) -> list[str]:
+    """The cells of a row of a table."""
+    return [cell.strip() for cell in line.split("│")[1:-1]]
+
+
+async def test_explain_shows_each_feature_with_its_status_age_default_and_reason(server: Server) -> None:
+    result = await run(server, "--ip", "1,9", "--bid", "0.5", "--at", "2017-11-09T12:00:10Z", "--explain")
+    assert result.exit_code == 0, result.output
+    lines = result.output.splitlines()
+    titles = [line.strip() for line in lines if line.startswith("row ")]
+    assert titles == ["row 0: score 0.924142, FRESH", "row 1: score 0.377541, DEFAULTS"]
+    clicks = [cells(line) for line in lines if cells(line)[:1] == ["clicks"]]
+    assert clicks == [
+        ["clicks", "2", "PRESENT", "10s", "", "the row of ip=1 in ip_activity"],
+        ["clicks", "-1", "NOT_FOUND", "", "-1", "no row of ip=9 in ip_activity: never written, or expired"],
+    ]
+    (first, _) = [cells(line) for line in lines if cells(line)[:1] == ["last_click"]]
+    assert first == ["last_click", "NULL", "NULL", "10s", "none: NULL", "the row of ip=1 in ip_activity holds NULL"]
+
+
+async def test_explained_json_has_every_column_of_the_plan(server: Server) -> None:
+    result = await run(server, "--ip", "1,9", "--bid", "0.5", "--at", NOON, "--explain", "--json")
+    answer: dict[str, Any] = json.loads(result.output)
+    assert answer["row_rungs"] == ["FRESH", "DEFAULTS"]
+    assert list(answer["features"]) == [column.name for column in PLAN.columns]
+    assert answer["features"]["clicks"] == {
+        "view": "ip_activity",
+        "values": [2.0, -1.0],
+        "status": ["PRESENT", "NOT_FOUND"],
+        "defaulted": [False, True],
+        "event_timestamp_us": [1510228800000000, 0],
+    }
+
+
+async def test_only_the_first_rows_are_explained_in_tables(server: Server) -> None:
+    result = await run(server, "--ip", ",".join(map(str, range(12))), "--bid", "0.5", "--explain")
+    assert result.output.count("default used") == 10
+    assert "2 more rows are not explained here; --json explains them all." in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--ip", "1,2", "--bid", "1,2,3"], "column 'bid': has 3 values, but 'ip' has 2"),
+        (["--ip", "1", "--timeout", "0"], "--timeout is 0; expected seconds above 0"),
+        (["--ip", "1", "--at", "noon"], "'noon' is not a time"),
+    ],
+)
+async def test_what_can_be_seen_here_is_said_here(server: Server, arguments: list[str], problem: str) -> None:
+    result = await run(server, *arguments)
+    assert isinstance(result.exception, BadRequest)
+    assert str(result.exception).startswith(problem)
 
 
 @pytest.mark.parametrize(
@@ -137,5 +192,5 @@ def test_arguments_that_are_no_columns_are_refused(arguments: list[str], problem
 def test_a_column_named_as_an_option_is_sent_by_name() -> None:
     result = CliRunner().invoke(predict, ["--column", "version", "--ip", "1"])
     assert isinstance(result.exception, BadColumn)
-    request = make_request("m", "", read_columns(["--version=3"]), [])
+    request = make_request("m", read_columns(["--version=3"]), "", None, explain=False)
     assert request.columns[0] == pb.Column(name="version", int64s=pb.Int64s(values=[3]))
