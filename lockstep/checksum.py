@@ -84,9 +84,18 @@ def _plain_keys() -> list[int]:
     return [int(key) for key in _keys(1024)]
 
 
-def of_one(text: bytes) -> int:
-    """The checksum of one string of at most 4 KiB."""
-    words = struct.unpack(f"<{-(-len(text) // 4)}I", text.ljust(-(-len(text) // 4) * 4, b"\0"))
+@lru_cache(maxsize=1024)
+def _words_of(count: int) -> struct.Struct:
+    return struct.Struct(f"<{count}I")
+
+
+def of_one(text: bytes, start: int = 0) -> int:
+    """The checksum of what follows the first `start` bytes of a string, at most 4 KiB."""
+    length = len(text) - start
+    count = -(-length // 4)
+    if count * 4 != length:
+        text = text.ljust(start + count * 4, b"\0")
     keys = _plain_keys()
-    total = keys[_START] + len(text) * keys[_LENGTH] + sum(map(mul, words, islice(keys, _FIRST, None)))
+    total = keys[_START] + length * keys[_LENGTH]
+    total += sum(map(mul, _words_of(count).unpack_from(text, start), islice(keys, _FIRST, None)))
     return int(total % 2**64 >> 32)

@@ -7,7 +7,7 @@ the columns it takes. What runs is the bundle's copy, so an old and a new versio
 import ast
 import builtins
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,13 +100,31 @@ def apply(column: Column, function: Function, columns: Mapping[str, Array], rows
 
 
 def all_columns(
-    plan: Plan, functions: Mapping[str, Function], resolved: Mapping[str, Array], rows: int
+    plan: Plan,
+    functions: Mapping[str, Function],
+    resolved: Mapping[str, Array],
+    rows: int,
+    wanted: Collection[str] | None = None,
 ) -> dict[str, Array]:
-    """The resolved columns and those that the plan's functions make of them: by name, each of shape (rows,)."""
+    """The resolved columns and those that the plan's functions make of them: by name, each of shape (rows,).
+
+    With `wanted`, only the functions run that those columns need.
+    """
+    needed = None if wanted is None else _needed(plan, wanted)
     columns = dict(resolved)
     for column, source in plan.computed:
-        columns[column.name] = apply(column, functions[source.function], columns, rows)
+        if needed is None or column.name in needed:
+            columns[column.name] = apply(column, functions[source.function], columns, rows)
     return columns
+
+
+def _needed(plan: Plan, wanted: Collection[str]) -> set[str]:
+    """The columns that these are made of, themselves among them."""
+    needed = set(wanted)
+    for column, source in reversed(plan.computed):
+        if column.name in needed:
+            needed.update(source.arguments)
+    return needed
 
 
 def model_inputs(

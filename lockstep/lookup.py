@@ -7,7 +7,7 @@ which knows every case. Both ways give the same values.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +93,8 @@ class Lookup:
         `lost`: the keys whose server did not answer. Shape (keys,).
         """
         rows = self._expected.stack(answers, asked.parts) if answers else None
-        with np.errstate(over="ignore"):  # what is beyond float32 is infinity, in training too
+        # What is beyond float32 is infinity, in training too; every NaN is NULL, a signalling one as well.
+        with np.errstate(over="ignore", invalid="ignore"):
             if rows is None:
                 found, strange = self._nothing(asked), set(range(len(self._readers) if answers else 0))
             else:
@@ -115,7 +116,13 @@ class Lookup:
         return next(i for i, view in enumerate(self._plan.stored_columns.views) if view.name == name)
 
     def _nothing(self, asked: Asked) -> PlanRows:
-        return PlanRows.missing(self._plan, asked.inverse.shape[1], Status.NOT_FOUND)
+        rows = asked.inverse.shape[1]
+        shape = len(self._plan.stored_columns.views), rows
+        return replace(PlanRows.missing(self._plan, rows, Status.NOT_FOUND), created_us=self._no_created(shape))
+
+    def _no_created(self, shape: tuple[int, int]) -> Ints | None:
+        """Room for created timestamps where any row may have one."""
+        return np.full(shape, NO_CREATED) if any(reader.any_created for reader in self._readers) else None
 
     def _gathered(self, asked: Asked, rows: RowStack) -> tuple[PlanRows, set[int]]:
         """All views, as if every row were sound and of its newest schema; and those of which that is not so."""
@@ -137,11 +144,9 @@ class Lookup:
         return whole_rows, strange | self._damaged(asked, rows)
 
     def _created(self, rows: RowStack, stacked: Ints, shape: tuple[int, int]) -> Ints | None:
-        if not any(reader.schema.created for reader in self._readers):
-            return None
-        created = np.full(shape, NO_CREATED)
+        created = self._no_created(shape)
         for place, reader, row in zip(self._places, self._readers, stacked, strict=True):
-            if reader.schema.created:
+            if created is not None and reader.schema.created:
                 created[place] = rows.fixed(reader.schema, slice(0, len(rows.lengths)))["created"][row]
         return created
 

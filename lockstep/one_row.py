@@ -4,8 +4,10 @@ Only the common case is decoded here. Everything else (another schema, lists, da
 and `rows.unpack` has the word.
 """
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
+from operator import itemgetter
 from struct import Struct
 from typing import Any, Final, NamedTuple
 
@@ -50,6 +52,8 @@ class _Reader(NamedTuple):
     """For each scalar, in the order in which they lie, its position in the schema."""
     bools: list[int]
     """Positions in the schema of the booleans."""
+    pick: Callable[[Sequence[Any]], Sequence[Any]] | None
+    """The values in the schema's order out of what is unpacked; None where there is more to a row than numbers."""
 
 
 @lru_cache(maxsize=1024)
@@ -62,7 +66,10 @@ def _reader(schema: Schema) -> _Reader | None:
     parts = f"<IBQq{'q' if schema.created else ''}{layout.nulls}s{blocks}{len(layout.variable)}I"
     fixed = Struct(f"{parts}{layout.fixed.itemsize - Struct(parts).size}x")
     scalars = [i for block in layout.blocks for i in block.fields]
-    return _Reader(fixed, scalars, [i for i in scalars if schema.fields[i].dtype is DType.BOOL])
+    bools = [i for i in scalars if schema.fields[i].dtype is DType.BOOL]
+    numbers_alone = len(scalars) == len(schema.fields) > 1 and not bools
+    pick = itemgetter(*(1 + scalars.index(i) for i in range(len(scalars)))) if numbers_alone else None
+    return _Reader(fixed, scalars, bools, pick)
 
 
 def read_one(row: bytes, schema: Schema) -> OneRow | None:
@@ -71,7 +78,7 @@ def read_one(row: bytes, schema: Schema) -> OneRow | None:
     if reader is None or not reader.fixed.size <= len(row) <= _LONGEST:
         return None
     sum_, _, fingerprint, event, *rest = reader.fixed.unpack_from(row)
-    if fingerprint != schema.fingerprint or sum_ != checksum.of_one(row[_SUMMED_FROM:]):
+    if fingerprint != schema.fingerprint or sum_ != checksum.of_one(row, _SUMMED_FROM):
         return None
     created = rest.pop(0) if schema.created else NO_CREATED
     values = _values(row, schema, reader, rest)
@@ -80,6 +87,9 @@ def read_one(row: bytes, schema: Schema) -> OneRow | None:
 
 def _values(row: bytes, schema: Schema, reader: _Reader, rest: list[Any]) -> list[Any] | None:
     """The values of the fields; `rest` is the null bitmap, the scalars and the ends of the payloads."""
+    if reader.pick is not None:
+        found = list(reader.pick(rest)) if len(row) == reader.fixed.size else None
+        return found if found is None or not any(rest[0]) else _typed(found, schema, int.from_bytes(rest[0], "little"))
     values: list[Any] = [None] * len(schema.fields)
     count = len(reader.scalars)
     for i, value in zip(reader.scalars, rest[1 : count + 1], strict=True):

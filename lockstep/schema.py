@@ -141,7 +141,7 @@ class Layout:
         return np.dtype([*parts, ("filler", "u1", (filler,))] if filler else parts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Schema:
     """The fields of a feature view's rows, in order. Raises SchemaRefused for two fields of one name."""
 
@@ -176,6 +176,10 @@ class Schema:
 
     def __hash__(self) -> int:
         return self.fingerprint
+
+    def __eq__(self, other: object) -> bool:
+        """Schemas of one fingerprint are the same, to rows and to caches alike."""
+        return self is other or (isinstance(other, Schema) and self.fingerprint == other.fingerprint)
 
     @cached_property
     def layout(self) -> Layout:

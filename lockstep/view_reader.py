@@ -59,6 +59,8 @@ class ViewReader:
         self.schema = newest.schema
         """The schema that nearly all rows have."""
         self._schemas = {record.schema.fingerprint: record.schema for record in readable}
+        self.any_created = any(schema.created for schema in self._schemas.values())
+        """Whether any of its rows may have a created timestamp."""
         self._served = {source.field: column.dtype for column, source in reads}
         stored = {name: _stored(name, served, readable) for name, served in self._served.items()}
         self._dead = {name: found for name, found in stored.items() if isinstance(found, Status)}

@@ -15,9 +15,9 @@ from protos.lockstep.v1 import scorer_pb2 as pb
 from serving.explain import FeatureColumn
 from serving.models import Catalogue
 from serving.scorer import Features, Query, Scores, ViewSummary
-from serving.statuses import sentence, status_of
+from serving.statuses import UNFORESEEN, sentence, status_of
 
-__all__ = ["description", "failure", "features", "in_stream", "listing", "query", "reply"]
+__all__ = ["description", "failure", "features", "in_stream", "listing", "query", "reply", "unforeseen"]
 
 Request = pb.PredictRequest | pb.GetFeaturesRequest
 
@@ -27,8 +27,10 @@ _RESPONSE = bytes([1 << 3 | 2])
 """Tag of PredictStreamResponse.response: the same."""
 
 
-def query(request: Request, *, explain: bool = False) -> Query:
-    """The query of a request. Raises BadRequest or BadColumn for what no plan could take."""
+def query(request: Request, *, max_rows: int, explain: bool = False) -> Query:
+    """The query of a request. Raises BadRequest or BadColumn for what no plan could take, and for more than `max_rows`
+    values in a column.
+    """
     if not request.model:
         raise BadRequest("the request names no model; set `model`.")
     columns: dict[str, Values] = {}
@@ -36,22 +38,33 @@ def query(request: Request, *, explain: bool = False) -> Query:
         name = column.name
         if name in columns:
             raise BadColumn(name, "sent twice; every column is named at most once.")
-        columns[name] = _values(column)
+        columns[name] = _values(column, max_rows)
+    _check_count("event_timestamp_us", len(request.event_timestamp_us), max_rows)
     times = request.event_timestamp_us[:]
     return Query(request.model, request.version, columns, np.array(times, np.int64) if times else None, explain)
 
 
-def _values(column: pb.Column) -> Values:
+def _values(column: pb.Column, max_rows: int) -> Values:
     """As they lie in the message: an array is made once, when their type and number are known to be right."""
     match column.WhichOneof("values"):
         case "int64s":
-            return Values("i", column.int64s.values[:])
+            kind, values = "i", column.int64s.values
         case "doubles":
-            return Values("f", column.doubles.values[:])
+            kind, values = "f", column.doubles.values
         case "strings":
-            return Values("O", column.strings.values[:])
+            kind, values = "O", column.strings.values
         case _:
             raise BadColumn(column.name, "carries no values; set one of int64s, doubles or strings.")
+    _check_count(column.name, len(values), max_rows)
+    return Values(kind, values[:])
+
+
+def _check_count(name: str, count: int, max_rows: int) -> None:
+    """Before a Python object is made for each value."""
+    if count > max_rows:
+        raise BadRequest(
+            f"{count} rows in column {name!r}; this server takes at most {max_rows}. Send them in several requests."
+        )
 
 
 def reply(scores: Scores) -> bytes:
@@ -100,6 +113,12 @@ def failure(error: LockstepError) -> pb.PredictStreamResponse:
     """The PredictStreamResponse that holds an error."""
     code: int = status_of(error).value[0]
     return pb.PredictStreamResponse(failure=pb.Failure(code=code, message=sentence(error)))
+
+
+def unforeseen() -> pb.PredictStreamResponse:
+    """The PredictStreamResponse that holds an error of which the caller learns nothing."""
+    status, text = UNFORESEEN
+    return pb.PredictStreamResponse(failure=pb.Failure(code=status.value[0], message=text))
 
 
 def features(found: Features) -> pb.GetFeaturesResponse:

@@ -1,5 +1,6 @@
 """What a model is given for some rows: every column with its value, what was found, and how old it is."""
 
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from lockstep.resolve import Resolved
 from lockstep.status import Status
 
 __all__ = ["FeatureColumn", "explained"]
+
+log = logging.getLogger(__name__)
 
 _THERE = [int(status) for status in (Status.PRESENT, Status.NULL, Status.STALE, Status.FUTURE)]
 """What is found where there is a row."""
@@ -40,9 +43,13 @@ class FeatureColumn:
 def explained(
     plan: Plan, functions: Mapping[str, Function], resolved: Resolved, rows: int, names: Iterable[str]
 ) -> list[FeatureColumn]:
-    """The columns named, in their order."""
-    columns = all_columns(plan, functions, resolved.columns, rows)
+    """The columns named, in their order. Where a function fails, what it would have made is left out."""
     wanted = [plan.by_name[name] for name in names]
+    try:
+        columns = all_columns(plan, functions, resolved.columns, rows, [column.name for column in wanted])
+    except Exception:  # functions are the user's: anything can come out of them
+        log.exception("a function failed", extra={"reason": "function failed"})
+        columns = resolved.columns
     return [
         FeatureColumn(
             column,
@@ -52,6 +59,7 @@ def explained(
             _event_us(plan, column, resolved),
         )
         for column in wanted
+        if column.name in columns
     ]
 
 

@@ -124,7 +124,8 @@ class Lane:
             self._woken = True
             loop.call_soon(self._gather, loop, 0, 0)
         elif self._overtaking is None:
-            self._overtaking = loop.call_later(self._hold_s, self._start)
+            left_s = self._waiting[0].read_by_s - time.monotonic()
+            self._overtaking = loop.call_later(max(min(self._hold_s, left_s), 0.0), self._start)
 
     def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, quiet: int) -> None:
         """Let the loop turn while requests come in: those that gRPC has received need a few turns to get here."""
@@ -173,7 +174,8 @@ class Lane:
             given, t = _joined(batch)
             plan = self.bundle.plan
             found = await self._found(given, t, batch) if plan.views else {}
-            self._answer(batch, given, t, found)
+            if not all(one.answer.done() for one in batch):
+                self._answer(batch, given, t, found)
         except BaseException as error:
             for waiting in batch:
                 if not waiting.answer.done():
@@ -201,9 +203,10 @@ class Lane:
     def _answer_late(self, late: Sequence[_Waiting]) -> None:
         """Without the store: a request gets an answer before its deadline."""
         log.error("the store did not answer in its share of the deadline", extra={"reason": "store too slow"})
-        for one in late:
-            if not one.answer.done():
-                self._answer([one], one.given, one.t, _unreachable(self.bundle.plan, len(one.t)))
+        waiting = [one for one in late if not one.answer.done()]
+        if waiting:
+            given, t = _joined(waiting)
+            self._answer(waiting, given, t, _unreachable(self.bundle.plan, len(t)))
 
     def _answer(
         self,
@@ -233,11 +236,11 @@ def _ends(error: BaseException) -> bool:
     return not isinstance(error, Exception)
 
 
-async def found_in_time(reading: Awaitable[Rows], plan: Plan, rows: int, read_by_s: float) -> Rows:
+async def found_in_time(read: Read, plan: Plan, given: Mapping[str, Array], rows: int, read_by_s: float) -> Rows:
     """What a reader finds; all UNREACHABLE where it fails, or is not done by `read_by_s` on the monotonic clock."""
     if not plan.views:
         return {}
-    task = asyncio.ensure_future(reading)
+    task = asyncio.ensure_future(read(plan, given, rows))
     try:
         if not await _done_by(task, read_by_s):
             log.error("the store did not answer in its share of the deadline", extra={"reason": "store too slow"})
@@ -285,6 +288,8 @@ def scored(bundle: Bundle, resolved: Resolved, lengths: Sequence[int]) -> tuple[
     """Probabilities and rungs of all rows. Where the model fails for the whole, each request is tried by itself."""
     rows = sum(lengths)
     scores, rungs = _run(bundle, resolved.columns, rows, alone=len(lengths) == 1), resolved.rungs()
+    if scores is None and len(lengths) == 1:
+        scores = np.full(rows, np.nan)
     if scores is None:
         parts, first = [], 0
         for length in lengths:

@@ -53,7 +53,8 @@ class PackedReader:
     @staticmethod
     def open(settings: Settings) -> "PackedReader":
         """On the Redis that the settings name. Raises BadConnection."""
-        return PackedReader(open_client(settings.redis_where, patience_s=settings.redis_patience_ms / 1e3))
+        patience_s, node_s = settings.redis_patience_ms / 1e3, settings.redis_node_ms / 1e3
+        return PackedReader(open_client(settings.redis_where, patience_s=patience_s, node_s=node_s))
 
     async def read(self, plan: Plan, given: Mapping[str, Array], rows: int) -> PlanRows:
         """The rows of the keys. A server that does not answer gives UNREACHABLE rows."""

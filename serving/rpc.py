@@ -14,7 +14,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError
 
 from lockstep.errors import BadRequest, LockstepError
-from serving.statuses import sentence, status_of
+from serving.statuses import UNFORESEEN, sentence, status_of
 
 __all__ = ["register"]
 
@@ -46,9 +46,17 @@ def _unary(handle: Callable[[Any, Any], Awaitable[Any]], read: Read, method: str
     async def guarded(message: bytes, context: grpc.aio.ServicerContext) -> bytes:
         try:
             return _bytes(await handle(_message(read, message, method), context))
-        except Exception as error:
-            await _abort(error, context, method)
-            raise  # abort raises
+        except LockstepError as error:
+            failure = status_of(error), sentence(error)
+        except grpc.aio.AbortError:  # already on its way
+            raise
+        except Exception:  # whatever it is, the caller learns no internals
+            log.exception("unforeseen error", extra={"method": method})
+            failure = UNFORESEEN
+        # Out of the except clause, and without the message: gRPC keeps what abort raises, and with it this frame.
+        del message
+        await context.abort(*failure)
+        raise AssertionError("abort raises")
 
     return guarded
 
@@ -60,9 +68,15 @@ def _stream(
         try:
             async for reply in handle(_messages(messages, read, method), context):
                 yield _bytes(reply)
-        except Exception as error:
-            await _abort(error, context, method)
-            raise  # abort raises
+            return
+        except LockstepError as error:
+            failure = status_of(error), sentence(error)
+        except grpc.aio.AbortError:  # already on its way
+            raise
+        except Exception:  # whatever it is, the caller learns no internals
+            log.exception("unforeseen error", extra={"method": method})
+            failure = UNFORESEEN
+        await context.abort(*failure)
 
     return guarded
 
@@ -85,13 +99,3 @@ def _bytes(reply: Any) -> bytes:
         return reply
     whole: bytes = reply.SerializeToString()
     return whole
-
-
-async def _abort(error: Exception, context: grpc.aio.ServicerContext, method: str) -> None:
-    """End the call with the error's status; whatever nobody foresaw, the caller learns no internals."""
-    if isinstance(error, LockstepError):
-        await context.abort(status_of(error), sentence(error))
-    if isinstance(error, grpc.aio.AbortError):  # already on its way
-        raise error
-    log.error("unforeseen error", exc_info=error, extra={"method": method})
-    await context.abort(grpc.StatusCode.INTERNAL, "internal error")

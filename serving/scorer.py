@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lockstep import request
 from lockstep.bundle import Bundle
-from lockstep.errors import BadRequest, UnknownColumn
+from lockstep.errors import BadColumn, BadRequest, UnknownColumn
 from lockstep.plan import Array, Plan
 from lockstep.resolve import Resolved, resolve
 from lockstep.status import Rung
@@ -96,9 +96,11 @@ class Scorer:
         `score` raises.
         """
         bundle = self._models.find(query.model, query.version)
-        for name in names:
+        for place, name in enumerate(names):
             if name not in bundle.plan.by_name:
                 raise UnknownColumn(name, bundle.plan.by_name)
+            if place > len(bundle.plan.by_name) or name in names[:place]:
+                raise BadColumn(name, "asked for twice; every feature is named at most once.")
         given, t = self._checked(bundle.plan, query)
         resolved = await self._resolved(bundle.plan, given, t, deadline)
         return _features(bundle, resolved, len(t), names or bundle.plan.inputs)
@@ -117,7 +119,7 @@ class Scorer:
     async def _resolved(
         self, plan: Plan, given: Mapping[str, Array], t: NDArray[np.int64], deadline: Deadline
     ) -> Resolved:
-        found = await found_in_time(self._reader.read(plan, given, len(t)), plan, len(t), self._read_by(deadline))
+        found = await found_in_time(self._reader.read, plan, given, len(t), self._read_by(deadline))
         return resolve(plan, found, given, t)
 
     def _lane(self, bundle: Bundle) -> Lane:

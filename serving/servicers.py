@@ -1,5 +1,6 @@
 """The gRPC service of lockstep.v1. A method is three moves: translate in, call, translate out."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from functools import partial
@@ -12,10 +13,12 @@ from serving import convert
 from serving.deadline import Deadline
 from serving.models import Models
 from serving.ordered import in_order
-from serving.scorer import Scorer
+from serving.scorer import Query, Scorer
 from serving.settings import Settings
 
 __all__ = ["ScorerServicer", "deadline_of"]
+
+log = logging.getLogger(__name__)
 
 
 class ScorerServicer:
@@ -27,7 +30,7 @@ class ScorerServicer:
     async def Predict(self, request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> bytes:
         """Scores every row of the request."""
         deadline = deadline_of(context, self._settings)
-        return convert.reply(await self._scorer.score(convert.query(request, explain=request.explain), deadline))
+        return convert.reply(await self._scorer.score(self._query(request), deadline))
 
     async def PredictStream(
         self, requests: AsyncIterator[pb.PredictRequest], context: grpc.aio.ServicerContext
@@ -44,17 +47,27 @@ class ScorerServicer:
         # A stream may live for days; each of its requests has the time that one without a deadline has.
         deadline = Deadline.after(self._settings.default_deadline_ms / 1e3)
         try:
-            query = convert.query(request, explain=request.explain)
+            query = self._query(request)
             return convert.in_stream(convert.reply(await self._scorer.score(query, deadline)))
         except LockstepError as error:
             return convert.failure(error)
+        except Exception:  # one request of many: the others are not to end with it
+            log.exception("unforeseen error", extra={"method": "PredictStream"})
+            return convert.unforeseen()
+
+    def _query(self, request: pb.PredictRequest) -> Query:
+        return convert.query(request, max_rows=self._settings.max_rows, explain=request.explain)
 
     async def GetFeatures(
         self, request: pb.GetFeaturesRequest, context: grpc.aio.ServicerContext
     ) -> pb.GetFeaturesResponse:
         """What the model is given for every row."""
         deadline = deadline_of(context, self._settings)
-        return convert.features(await self._scorer.features(convert.query(request), request.features, deadline))
+        return convert.features(
+            await self._scorer.features(
+                convert.query(request, max_rows=self._settings.max_rows), request.features[:], deadline
+            )
+        )
 
     async def ListModels(
         self, request: pb.ListModelsRequest, context: grpc.aio.ServicerContext

@@ -45,6 +45,8 @@ class Settings:
     """Name of the master that the Sentinels watch."""
     redis_patience_ms: float = 1_000.0
     """A Redis that leaves a read unanswered for so long is dialled again."""
+    redis_node_ms: float = 100.0
+    """A node of a cluster that takes longer for a read is passed over; its keys are UNREACHABLE in that answer."""
     max_rows: int = 1000
     """Most rows in one request."""
     batch_rows: int = 1024
@@ -123,6 +125,7 @@ def _check(settings: Settings) -> None:
     for name in ("newest_versions", "drain_s"):
         _within(settings, name, 0, 86_400)
     _within(settings, "redis_patience_ms", 1, 600_000)
+    _within(settings, "redis_node_ms", 1, 600_000)
     _within(settings, "batch_hold_ms", 0, 1_000)
     if settings.redis_type not in list(RedisType):
         raise BadSetting("redis_type", settings.redis_type, f"expected {', '.join(RedisType)}.")

@@ -5,10 +5,12 @@ import grpc
 from lockstep import errors
 from lockstep.errors import LockstepError
 
-__all__ = ["STATUSES", "sentence", "status_of"]
+__all__ = ["STATUSES", "UNFORESEEN", "sentence", "status_of"]
 
+UNFORESEEN = (grpc.StatusCode.INTERNAL, "internal error")
+"""What the caller learns of an error that nobody foresaw."""
 LONGEST = 2000
-"""Characters of a sentence; names in it are chosen by strangers."""
+"""Bytes of a sentence in its header; names in it are chosen by strangers."""
 
 STATUSES: dict[type[LockstepError], grpc.StatusCode] = {
     errors.BadRequest: grpc.StatusCode.INVALID_ARGUMENT,
@@ -45,6 +47,12 @@ def status_of(error: LockstepError) -> grpc.StatusCode:
 
 
 def sentence(error: LockstepError) -> str:
-    """What the caller is told. It travels in a header, which has room for a few thousand characters."""
-    text = str(error)
-    return text if len(text) <= LONGEST else f"{text[:LONGEST]} …"
+    """What the caller is told. It travels in a header, where a character beyond ASCII takes three bytes for each of its
+    own: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses.
+    """
+    text, room = str(error), LONGEST
+    for place, letter in enumerate(text):
+        room -= 1 if " " <= letter <= "~" and letter != "%" else 3 * len(letter.encode())
+        if room < 0:
+            return f"{text[:place]} ..."
+    return text

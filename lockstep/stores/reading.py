@@ -99,10 +99,9 @@ def _one_by_one(asked: Request, found: list[OneRow | None], t_us: int) -> RowsRe
         if row is None:
             rows.append((None, None))
             continue
-        values = (
-            dict(zip(names, (make(row.values[i]) for i, make in readers), strict=True)) if here == _PRESENT else None
-        )
-        rows.append((to_datetime(row.event_us), values))
+        found_values = row.values
+        values = [make(found_values[i]) for i, make in readers] if here == _PRESENT else None
+        rows.append((to_datetime(row.event_us), None if values is None else dict(zip(names, values, strict=True))))
     return RowsRead(rows, status)
 
 

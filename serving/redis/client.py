@@ -1,8 +1,10 @@
 """The topologies: one Redis, the master that Sentinels name, a cluster."""
 
+import asyncio
 import logging
 import ssl
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import hiredis
@@ -28,10 +30,10 @@ _VERIFY: Final = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, 
 log = logging.getLogger(__name__)
 
 
-def open_client(where: Where, *, patience_s: float = 1.0) -> RedisClient:
+def open_client(where: Where, *, patience_s: float = 1.0, node_s: float = 0.1) -> RedisClient:
     """A client; it connects when it is used. Raises BadConnection for an option that it cannot honour."""
     nodes, options = nodes_and_options(where)
-    access = _access(options, patience_s)
+    access = replace(_access(options, patience_s), node_s=node_s)
     if where.redis_type is RedisType.CLUSTER:
         return ClusterClient(nodes, access)
     if where.redis_type is RedisType.SENTINEL:
@@ -82,6 +84,8 @@ async def _get(node: Node, keys: Sequence[bytes]) -> Sequence[Answer]:
 
 
 async def _hashes(node: Node, keys: Sequence[bytes]) -> Sequence[dict[bytes, bytes] | Unreached]:
+    if not keys:
+        return []
     commands = b"".join(packed(b"HGETALL", key) for key in keys)
     try:
         return [hash_of(reply) for reply in await node.send(commands, len(keys))]
@@ -138,8 +142,9 @@ class SentinelClient:
         command = packed(b"SENTINEL", b"GET-MASTER-ADDR-BY-NAME", self._name)
         for place, sentinel in enumerate(self._sentinels):
             try:
-                (reply,) = await sentinel.send(command)
-            except StoreUnreachable:
+                async with asyncio.timeout(self._access.patience_s):
+                    (reply,) = await sentinel.send(command)
+            except (StoreUnreachable, TimeoutError):
                 continue
             if isinstance(reply, list):
                 self._sentinels.insert(0, self._sentinels.pop(place))

@@ -1,6 +1,7 @@
 """A Redis Cluster: the keys of each node in one round trip, all nodes at the same time."""
 
 import asyncio
+import logging
 from binascii import crc_hqx
 from collections.abc import Sequence
 from typing import Final
@@ -14,6 +15,8 @@ from serving.redis.watch import Watch
 __all__ = ["ClusterClient", "slot_of"]
 
 SLOTS: Final = 16384
+
+log = logging.getLogger(__name__)
 
 
 class ClusterClient:
@@ -29,6 +32,8 @@ class ClusterClient:
     async def get(self, keys: Sequence[bytes]) -> Sequence[Answer]:
         """As RedisClient says. A key whose slot has moved is asked for again where it went."""
         found = await self._routed([(b"GET", key) for key in keys])
+        for error in {str(each) for each in found if isinstance(each, hiredis.ReplyError)}:
+            log.error("the cluster refused a read: %s", error, extra={"reason": "redis refused"})
         return [UNREACHED if isinstance(each, hiredis.ReplyError) else each for each in found]
 
     async def hashes(self, keys: Sequence[bytes]) -> Sequence[dict[bytes, bytes] | Unreached]:
@@ -67,8 +72,9 @@ class ClusterClient:
         answers: list[Reply | Unreached],
     ) -> None:
         try:
-            replies = await node.send(b"".join([packed(*commands[place]) for place in places]), len(places))
-        except StoreUnreachable:
+            async with asyncio.timeout(self._access.node_s):
+                replies = await node.send(b"".join([packed(*commands[place]) for place in places]), len(places))
+        except (StoreUnreachable, TimeoutError):
             return
         for place, reply in zip(places, replies, strict=True):
             answers[place] = reply
@@ -100,12 +106,14 @@ class ClusterClient:
         """Ask any node who owns which slot."""
         for address in [*self._seeds, *self._nodes]:
             try:
-                (reply,) = await self._node(*address).send(packed(b"CLUSTER", b"SLOTS"))
-            except StoreUnreachable:
+                async with asyncio.timeout(self._access.patience_s):
+                    (reply,) = await self._node(*address).send(packed(b"CLUSTER", b"SLOTS"))
+            except (StoreUnreachable, TimeoutError):
                 continue
             if isinstance(reply, list) and reply:
                 for first, last, owner, *_ in reply:
-                    host = owner[0].decode() or address[0]
+                    host = (owner[0] or b"").decode()
+                    host = address[0] if host in ("", "?") else host  # it does not know how others call it
                     self._owners[first : last + 1] = [self._node(host, owner[1])] * (last - first + 1)
                 return
 

@@ -19,6 +19,8 @@ __all__ = ["UNREACHED", "Access", "Answer", "Link", "Node", "RedisClient", "Repl
 Reply = Any
 """What hiredis makes of an answer: bytes, int, None, a list of these, or a hiredis.ReplyError."""
 
+_DIALLING_FAILS = (OSError, TimeoutError, OverflowError, UnicodeError)
+"""ssl.SSLError is an OSError; the last two come of a port or a name that cannot be one."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
 """Pauses between attempts to connect: doubled each time, and jittered, so that a fleet does not come back at once."""
 
@@ -73,6 +75,8 @@ class Access:
     tls: SSLContext | None = None
     patience_s: float = 1.0
     """A server that leaves a command unanswered for so long is given up, and dialled again."""
+    node_s: float = 0.1
+    """How long a read of a cluster waits for one node before it goes on without that node's keys."""
 
     def greetings(self, *, read_only: bool = False) -> list[tuple[bytes | str | int, ...]]:
         """The first commands on a connection."""
@@ -84,6 +88,10 @@ class Access:
         if read_only:
             first.append(("READONLY",))
         return first
+
+
+class _NobodyAsked(Exception):
+    """The server says more than it was asked."""
 
 
 @dataclass
@@ -144,7 +152,7 @@ class Link(asyncio.Protocol):
         try:
             while (reply := self._reader.gets()) is not False:
                 self._take(reply)
-        except hiredis.ProtocolError as error:
+        except (hiredis.ProtocolError, _NobodyAsked) as error:
             log.error("what the server sent is not Redis's protocol: %s", error, extra={"reason": "redis protocol"})
             self.abort()
 
@@ -155,6 +163,8 @@ class Link(asyncio.Protocol):
             self.closed.set_result(None)
 
     def _take(self, reply: Reply) -> None:
+        if not self._pending:
+            raise _NobodyAsked(f"a reply that nobody asked for: {reply!r:.80}")
         first = self._pending[0]
         first.replies.append(reply)
         first.missing -= 1
@@ -215,20 +225,21 @@ class Node:
     async def _stay_connected(self) -> None:
         pause_s = FIRST_PAUSE_S
         while True:
+            started = time.monotonic()
             try:
                 async with asyncio.timeout(self._access.patience_s):
-                    link = await self._dial()
-            except (OSError, TimeoutError) as error:  # ssl.SSLError is an OSError
+                    self._link = await self._dial()
+            except _DIALLING_FAILS as error:
                 self._why = str(error) or f"no answer within {self._access.patience_s:g} s"
                 log.error("Redis at %s cannot be reached: %s", self.address, self._why, extra=self._facts)
-                self._first_try.set()
-                await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
-                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-                continue
-            pause_s, self._link = FIRST_PAUSE_S, link
             self._first_try.set()
-            await link.closed
-            self._link, self._why = None, "the connection was lost"
+            if self._link is not None:
+                await self._link.closed
+                self._link, self._why = None, "the connection was lost"
+            # A server that hangs up at once is as bad as one that is not there.
+            lived = time.monotonic() - started > self._access.patience_s + LONGEST_PAUSE_S
+            pause_s = FIRST_PAUSE_S if lived else min(2 * pause_s, LONGEST_PAUSE_S)
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
 
     @property
     def _facts(self) -> dict[str, Any]:
@@ -238,10 +249,16 @@ class Node:
         """A connection that has been let in. Raises OSError."""
         access, loop = self._access, asyncio.get_running_loop()
         _, link = await loop.create_connection(lambda: Link(access.patience_s), self.host, self.port, ssl=access.tls)
-        greetings = access.greetings(read_only=self._read_only)
+        try:
+            await self._greet(link)
+        except BaseException:  # a server that never answers: its socket is not to be forgotten
+            link.abort()
+            raise
+        return link
+
+    async def _greet(self, link: Link) -> None:
+        greetings = self._access.greetings(read_only=self._read_only)
         if greetings:
             for reply in await link.send(b"".join(packed(*one) for one in greetings), len(greetings)):
                 if isinstance(reply, hiredis.ReplyError):
-                    link.abort()
                     raise ConnectionError(str(reply))
-        return link

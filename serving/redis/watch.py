@@ -1,10 +1,13 @@
 """Looking again and again at who is in charge."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
 __all__ = ["LOOK_AGAIN_S", "Watch"]
+
+log = logging.getLogger(__name__)
 
 LOOK_AGAIN_S: Final = 1.0
 """How often Sentinels are asked for the master, and a cluster for its slots."""
@@ -39,7 +42,10 @@ class Watch:
     async def _keep_looking(self) -> None:
         while True:
             self._wanted.clear()
-            await self._look()
+            try:
+                await self._look()
+            except Exception:  # whatever a server answered: the next look may see more
+                log.exception("looking again failed", extra={"reason": "look failed"})
             self._done.set()
             try:
                 async with asyncio.timeout(LOOK_AGAIN_S):
