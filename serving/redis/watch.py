@@ -46,7 +46,8 @@ class Watch:
                 await self._look()
             except Exception:  # whatever a server answered: the next look may see more
                 log.exception("looking again failed", extra={"reason": "look failed"})
-            self._done.set()
+            else:
+                self._done.set()
             try:
                 async with asyncio.timeout(LOOK_AGAIN_S):
                     await self._wanted.wait()

@@ -1,0 +1,184 @@
+"""All benchmarks one after the other, and the table at the top of benchmarks/README.md: `make bench`.
+
+    python -m benchmarks [NAME…] [--table]
+
+Each one is a process of its own, and its last line is kept beside the table. With names only those are measured again;
+the table is made of all that are kept. A figure that falls short of its mark stands there as it is.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from operator import ge, le
+from pathlib import Path
+from typing import Any, Final
+
+from lockstep.files import write_bytes
+
+__all__ = ["BENCHMARKS", "Benchmark", "Figure", "main", "table"]
+
+FOLDER: Final = Path(__file__).parent
+RESULTS: Final = FOLDER / "results.json"
+README: Final = FOLDER / "README.md"
+BEGIN, END = "<!-- begin of what `make bench` writes -->", "<!-- end of it -->"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number that a benchmark prints."""
+
+    field: str
+    what: str
+    mark: float
+    better: str
+    """"more" or "less"."""
+
+    def row(self, found: Mapping[str, Any], command: str) -> str:
+        """Its line in the table."""
+        value = found.get(self.field)
+        if value is None:
+            return f"| {self.what} | {self._sign} {self.mark:g} | not measured | | `{command}` |"
+        reached = (ge if self.better == "more" else le)(value, self.mark)
+        return (
+            f"| {self.what} | {self._sign} {self.mark:g} | **{value:g}** | {'yes' if reached else 'no'} | `{command}` |"
+        )
+
+    @property
+    def _sign(self) -> str:
+        return "≥" if self.better == "more" else "≤"
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One module."""
+
+    module: str
+    figures: tuple[Figure, ...]
+    arguments: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        """What measures it again."""
+        return " ".join(("python", "-m", f"benchmarks.{self.module}", *self.arguments, "--json"))
+
+    def run(self) -> dict[str, Any]:
+        """Its last line. Raises CalledProcessError where it fails."""
+        command = [sys.executable, "-m", f"benchmarks.{self.module}", *self.arguments, "--json"]
+        ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        found: dict[str, Any] = json.loads(ran.stdout.strip().splitlines()[-1])
+        return {**found, "measured": datetime.now(UTC).strftime("%Y-%m-%d")}
+
+
+BENCHMARKS: Final = (
+    Benchmark(
+        "point_in_time",
+        (
+            Figure(
+                "speedup",
+                "point-in-time join, 500,000 rows × 3 views: times as fast as Feast's DuckDB store",
+                12,
+                "more",
+            ),
+            Figure("over_floor", "… time over that of a raw ASOF join", 1.4, "less"),
+            Figure("memory_ratio", "… peak memory over Feast's", 0.4, "less"),
+            Figure("large_peak_gb", "… 5 million rows over 30 million with a limit of 4 GB: peak GB", 4, "less"),
+        ),
+        ("--large",),
+    ),
+    Benchmark(
+        "materialize",
+        (
+            Figure(
+                "speedup",
+                "materialize 1 million rows × 11 features: times as fast as Feast's engine and store",
+                20,
+                "more",
+            ),
+            Figure("over_floor", "… time over reading the same rows and a pipelined SET of the same bytes", 2, "less"),
+            Figure("read_p99_during_ms", "… p99 of reads by key meanwhile, ms", 5, "less"),
+        ),
+    ),
+    Benchmark(
+        "online_read",
+        (
+            Figure(
+                "speedup_1",
+                "33 features of 3 views, 1 key: the scorer's reader, times as fast as Feast's SDK",
+                4,
+                "more",
+            ),
+            Figure("speedup_100", "… 100 candidates", 40, "more"),
+            Figure("sdk_ratio", "… Feast's SDK on our store, time over that on Feast's own", 1, "less"),
+        ),
+    ),
+    Benchmark(
+        "online_memory",
+        (
+            Figure("memory_ratio", "Redis memory of a row, one view an entity, over Feast's", 0.65, "less"),
+            Figure("memory_ratio_shared", "… three views on one entity", 1.1, "less"),
+        ),
+    ),
+)
+
+
+def table(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """What stands at the top of the README."""
+    return "\n".join(_lines(results))
+
+
+def _lines(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    yield "| what | mark | measured | reached | command |"
+    yield "|---|---|---|---|---|"
+    for one in BENCHMARKS:
+        for figure in one.figures:
+            yield figure.row(results.get(one.module, {}), one.command)
+    machines = {json.dumps(found.get("machine"), sort_keys=True): found for found in results.values()}
+    for found in machines.values():
+        machine = found.get("machine") or {}
+        yield (
+            f"\nMeasured {found.get('measured')} on {machine.get('processor')}, {machine.get('cores')} cores, "
+            f"{machine.get('memory_gib')} GiB, Python {machine.get('python')}."
+        )
+
+
+def written(text: str, lines: str) -> str:
+    """The README with the table in its place. Raises ValueError where the marks are missing."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"benchmarks/README.md lacks the lines {BEGIN!r} and {END!r}, between which the table goes.")
+    return f"{before}{BEGIN}\n\n{lines}\n\n{END}{after}"
+
+
+def chosen(names: Sequence[str]) -> list[Benchmark]:
+    """The benchmarks of these names, all without names. Raises SystemExit for a name that there is not."""
+    known = {one.module: one for one in BENCHMARKS}
+    for name in names:
+        if name not in known:
+            raise SystemExit(f"benchmarks: there is no {name!r}; the names are {', '.join(known)}.")
+    return [known[name] for name in names] or list(BENCHMARKS)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, keep, and write the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measure, and write benchmarks/README.md."
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which ones to measure; all without names")
+    parser.add_argument("--table", action="store_true", help="measure nothing, write the table of what is kept")
+    given = parser.parse_args(arguments)
+    results: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for one in [] if given.table else chosen(given.names):
+        print(f"{one.command} …", flush=True)
+        results[one.module] = one.run()
+        write_bytes(RESULTS, json.dumps(results, indent=1, sort_keys=True).encode() + b"\n")
+    write_bytes(README, written(README.read_text(), table(results)).encode())
+    print(table(results))
+
+
+if __name__ == "__main__":
+    main()
