@@ -33,8 +33,8 @@ lint: install ## ruff, the import contracts, and whether the generated files are
 type: install ## mypy, strict
 	$(BIN)/mypy
 
-bench: install ## measure the point-in-time join beside Feast's own and a raw ASOF join
-	$(BIN)/python -m benchmarks.point_in_time --json
+bench: install ## measure everything and write the table of benchmarks/README.md; half an hour on a machine that does nothing else
+	$(BIN)/python -m benchmarks
 
 protos: install ## make the generated files under protos/ again
 	$(BIN)/python -m protos.make

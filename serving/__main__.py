@@ -1,11 +1,11 @@
 """`python -m serving`: serve as the environment says, until SIGTERM or SIGINT."""
 
-import asyncio
 import os
 import sys
 
 from lockstep.errors import LockstepError
 from serving.logs import configure
+from serving.loop import run
 from serving.server import serve
 from serving.settings import Settings
 
@@ -14,7 +14,7 @@ def main() -> int:
     """Exit status: 0 after a drain, 1 where the server could not start and said why on standard error."""
     configure()
     try:
-        asyncio.run(serve(Settings.from_env(os.environ)))
+        run(serve(Settings.from_env(os.environ)))
     except LockstepError as error:
         print(f"serving: {error}", file=sys.stderr)
         return 1

@@ -60,22 +60,9 @@ def rewrite(view: str, repo: Path | None, until: str | None, newer_too: bool) ->
     the table no longer has stay until they expire.
     """
     from lockstep.stores.materialize import materialize
+    from lockstep.stores.repo import open_named
 
-    click.echo(materialize(_job(_feature_store(repo), view, until, newer_too, repo)))
-
-
-def _feature_store(repo: Path | None) -> "FeatureStore":
-    """Importing Feast takes seconds."""
-    from feast import FeatureStore
-
-    from lockstep.home import default_home
-    from lockstep.stores.repo import open_store
-
-    if repo is None:
-        return open_store(default_home())
-    if repo.is_dir():
-        return FeatureStore(repo_path=str(repo))
-    return FeatureStore(repo_path=str(repo.absolute().parent), fs_yaml_file=repo.absolute())
+    click.echo(materialize(_job(open_named(repo), view, until, newer_too, repo)))
 
 
 def _job(store: "FeatureStore", view: str, until: str | None, newer_too: bool, repo: Path | None) -> "Job":

@@ -50,29 +50,14 @@ def import_(
     command may be killed and run again, also beside a materialize. docs/moving-in-and-out.md tells the whole way.
     """
     from lockstep.stores.moving import compare_rows, import_rows
+    from lockstep.stores.repo import open_named
 
-    store = _store(repo)
+    store = open_named(repo)
     client = _client(store, source, from_type, from_master)
     if check:
         _show_compared(_with_bar("comparing", client, lambda done: compare_rows(store, client, views, done)))
     else:
         _show_moved(_with_bar("importing", client, lambda done: import_rows(store, client, views, done)))
-
-
-def _store(repo: Path | None) -> "FeatureStore":
-    """Importing Feast takes seconds."""
-    from feast import FeatureStore
-
-    from lockstep.errors import BadFile
-    from lockstep.home import default_home
-    from lockstep.stores.repo import open_store
-
-    if repo is None:
-        return open_store(default_home())
-    path = (repo / "feature_store.yaml" if repo.is_dir() else repo).absolute()
-    if not path.exists():
-        raise BadFile(path, "there is no such file. Name the feature_store.yaml, or the folder that holds it.")
-    return FeatureStore(repo_path=str(path.parent), fs_yaml_file=path)
 
 
 def _client(store: "FeatureStore", source: str | None, kind: str, master: str) -> "Client":

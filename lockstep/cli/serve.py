@@ -1,6 +1,5 @@
 """`lockstep serve`: the scorer in the foreground."""
 
-import asyncio
 import os
 
 import click
@@ -37,9 +36,10 @@ def serve(**options: object) -> None:
       REDIS_URL=redis://localhost:6379 lockstep serve --port 50051
     """
     from serving.logs import configure
-    from serving.server import serve as run
+    from serving.loop import run
+    from serving.server import serve as serve_as
     from serving.settings import Settings
 
     settings = Settings.from_env(os.environ, **options)
     configure()
-    asyncio.run(run(settings))
+    run(serve_as(settings))

@@ -10,14 +10,14 @@ from urllib.parse import unquote, urlsplit
 
 import yaml
 
-from lockstep.errors import BadRequest, MissingTool
+from lockstep.errors import BadFile, BadRequest, MissingTool
 from lockstep.files import write_bytes
-from lockstep.home import Home
+from lockstep.home import Home, default_home
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-__all__ = ["connection_string", "feast_command", "open_store", "repo_folder", "write_yaml"]
+__all__ = ["connection_string", "feast_command", "open_named", "open_store", "repo_folder", "write_yaml"]
 
 
 def repo_folder() -> Path:
@@ -98,3 +98,18 @@ def open_store(home: Home) -> "FeatureStore":
     config = RepoConfig(**_settings(home))
     config.repo_path = repo_folder()
     return FeatureStore(config=config)
+
+
+def open_named(repo: Path | None) -> "FeatureStore":
+    """A FeatureStore on a feature_store.yaml or the folder that holds it; on this project's repository where None.
+
+    Raises BadFile where there is no such file. Importing Feast takes seconds.
+    """
+    if repo is None:
+        return open_store(default_home())
+    path = (repo / "feature_store.yaml" if repo.is_dir() else repo).absolute()
+    if not path.exists():
+        raise BadFile(path, "there is no such file. Name the feature_store.yaml, or the folder that holds it.")
+    from feast import FeatureStore
+
+    return FeatureStore(repo_path=str(path.parent), fs_yaml_file=path)
