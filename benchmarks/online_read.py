@@ -30,6 +30,7 @@ from benchmarks.online_memory import LAYOUTS, TTL_US, VIEWS, Side, features_of, 
 from lockstep.plan import Column, DType, Given, JoinKey, Plan, Stored, View, digest
 from lockstep.resolve import PlanRows, resolve
 from lockstep.times import DAY
+from serving.loop import run
 
 __all__ = ["main"]
 
@@ -273,7 +274,7 @@ def main() -> None:
     """Measure, and print the figures."""
     given = arguments().parse_args()
     if given.reader:
-        asyncio.run(serve_reader(given.reader, given.rows))
+        run(serve_reader(given.reader, given.rows))
         return
     warnings.simplefilter("ignore")  # Feast's imports warn of their own dependencies
     figures = measure(given.rows, given.rounds)

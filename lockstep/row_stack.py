@@ -60,12 +60,14 @@ class Expected:
 
         None where one long row would fill up many short ones.
         """
-        there = [row or b"" for row in rows]
+        there: Sequence[bytes] = [row or b"" for row in rows] if None in rows else rows  # type: ignore[assignment]
         sizes = list(map(len, there))
         width = -(-max(self._narrowest, *sizes) // 4) * 4
         if width * len(there) > 4 * sum(sizes) + 65536:
             return None
-        data = b"".join([row if len(row) == width else row.ljust(width, b"\0") for row in there])
+        if sizes.count(width) < len(sizes):
+            there = [row.ljust(width, b"\0") for row in there]
+        data = b"".join(there)
         owner = np.repeat(self._places, [part.stop - part.start for part in parts])
         lengths, ends, terms = np.array(sizes), self._widths[owner], self._terms[owner]
         sound = np.ones(len(there), np.bool_)

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given, settings
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lockstep.lookup import Found, Lookup
 from lockstep.plan import Array, Column, Given, JoinKey, Plan, Stored, View
 from lockstep.plan import DType as Served
-from lockstep.resolve import ViewRows
+from lockstep.resolve import Resolved, ViewRows, resolve
 from lockstep.rows import pack
 from lockstep.schema import DType, Field
 from lockstep.status import Status
@@ -62,10 +63,17 @@ def plan(names: Sequence[str] = tuple(SERVED)) -> Plan:
     return Plan("shop", "s", (view,), (Column("ip", Served.INT64, Given("join_key")), *stored), inputs)
 
 
-def packed(made: ViewRecord, rows: Sequence[Sequence[Any]], event_us: Sequence[int]) -> list[bytes]:
+def packed(
+    made: ViewRecord,
+    rows: Sequence[Sequence[Any]],
+    event_us: Sequence[int],
+    created_us: Sequence[int] | None = None,
+) -> list[bytes]:
+    """Created with the event, unless said otherwise."""
     columns = {field.name: pa.array([row[i] for row in rows], field.dtype.arrow) for i, field in enumerate(made.fields)}
-    times = {"event": pa.array(event_us, pa.timestamp("us", "UTC"))}
-    table = pa.table({**columns, **times, "created": times["event"]})
+    moment = pa.timestamp("us", "UTC")
+    times = {"event": pa.array(event_us, moment), "created": pa.array(created_us or event_us, moment)}
+    table = pa.table({**columns, **times})
     found: list[bytes] = pack(
         table, made.schema, event="event", created="created" if made.created else None
     ).to_pylist()
@@ -227,3 +235,125 @@ def test_a_view_without_join_keys_has_one_row_for_all() -> None:
     request = asked(lookup, 1, 2, 3)
     assert request.keys == [made.key_space.prefix]
     assert rows_of(lookup, lookup.read(request, packed(made, [[7]], [NOW]))).values["clicks"].tolist() == [7.0] * 3
+
+
+TWO = tuple(replace(plan().views[0], name=name) for name in ("by_ip", "by_app"))
+"""Two views of the same fields and keys."""
+
+
+def whole_plan(names: Sequence[str] = tuple(SERVED), served: dict[str, Served] = SERVED) -> Plan:
+    """All fields of both views, those of the second after its name."""
+    stored = [
+        Column(name if view is TWO[0] else f"app_{name}", served[name], Stored(view.name, name), default=_default(name))
+        for view in TWO
+        for name in names
+    ]
+    inputs = tuple(column.name for column in stored if column.dtype is not Served.TIMESTAMP)
+    return Plan("shop", "s", TWO, (Column("ip", Served.INT64, Given("join_key")), *stored), inputs)
+
+
+def _default(name: str) -> int | None:
+    return None if SERVED[name] in (Served.STRING, Served.TIMESTAMP) else -1
+
+
+def resolved(lookup: Lookup, answers: dict[bytes, bytes | None], *ips: int) -> Resolved:
+    """What a model gets at NOW."""
+    request = asked(lookup, *ips)
+    found = lookup.read(request, [answers[key] for key in request.keys])
+    return resolve(lookup._plan, found.rows, {"ip": np.array(ips, np.int64)}, np.full(len(ips), NOW))
+
+
+@st.composite
+def stores(draw: st.DrawFn) -> tuple[Lookup, dict[bytes, bytes | None], int]:
+    """Two views, rows of two schemas in each, some damaged, some absent, some long; and the number of keys."""
+    count = draw(st.integers(1, 6))
+    records, answers = {}, dict[bytes, bytes | None]()
+    for view in TWO:
+        newest = replace(record(), view=view.name)
+        fields = draw(st.lists(st.sampled_from(FIELDS), min_size=1, max_size=4, unique=True))
+        older = replace(record(fields), view=view.name)
+        records[view.name] = list(dict.fromkeys([newest, older]))
+        for ip in range(count):
+            made = draw(st.sampled_from([newest, newest, newest, older]))
+            row: bytes | None = draw(rows_of_record(made))
+            key = newest.key_space.encode_one({"ip": ip})
+            answers[key] = draw(st.sampled_from([row, row, row, row, None, b"damaged"]))
+    return Lookup(whole_plan(), records), answers, count
+
+
+@st.composite
+def rows_of_record(draw: st.DrawFn, made: ViewRecord) -> bytes:
+    values = [draw(st.none() | VALUES[field.dtype]) for field in made.fields]
+    if made.fields[-1].dtype is DType.STRING and draw(st.integers(0, 9)) == 0:
+        values[-1] = "x" * 70_000
+    event_us, created_us = draw(MOMENTS), draw(MOMENTS)
+    return packed(made, [values], [event_us], [created_us])[0]
+
+
+MOMENTS = st.sampled_from([NOW - 61, NOW - 60, NOW, NOW + 1])
+SEVERAL = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@given(stores(), st.lists(st.integers(0, 5), min_size=1, max_size=12))
+@SEVERAL
+def test_a_row_is_the_same_alone_and_among_others(
+    store: tuple[Lookup, dict[bytes, bytes | None], int], wanted: list[int]
+) -> None:
+    lookup, answers, count = store
+    ips = [ip % count for ip in wanted]
+    together = resolved(lookup, answers, *ips)
+    for place, ip in enumerate(ips):
+        alone = resolved(lookup, answers, ip)
+        np.testing.assert_array_equal(together.found[:, place], alone.found[:, 0])
+        np.testing.assert_array_equal(together.replaced[:, place], alone.replaced[:, 0])
+        for name, values in alone.columns.items():
+            assert together.columns[name].dtype == values.dtype
+            np.testing.assert_array_equal(together.columns[name][place], values[0])
+
+
+def test_a_row_that_was_created_later_is_in_the_future_beside_a_long_one_too() -> None:
+    made = record(FIELDS[-1:], created=True)
+    rows = packed(made, [["x" * 100_000], *[["y"]] * 99], [NOW] * 100, [NOW] + [NOW + 1] * 99)
+    lookup = Lookup(plan(["site"]), {"by_ip": [made]})
+    request = asked(lookup, *range(100))
+    found = lookup.read(request, rows)
+    answer = resolve(lookup._plan, found.rows, {"ip": np.arange(100)}, np.full(100, NOW))
+    assert answer.found[0].tolist() == [Status.PRESENT] + [Status.FUTURE] * 99
+
+
+def test_a_row_of_an_older_schema_keeps_its_created_time() -> None:
+    old, new = record(FIELDS[:1], created=True), record(FIELDS[:2])
+    rows = [*packed(new, [[1, 0.5]], [NOW]), *packed(old, [[2]], [NOW], [NOW + 1])]
+    lookup = Lookup(plan(["clicks"]), {"by_ip": [new, old]})
+    found = lookup.read(asked(lookup, 1, 2), rows)
+    answer = resolve(lookup._plan, found.rows, {"ip": np.array([1, 2])}, np.full(2, NOW))
+    assert answer.found[0].tolist() == [Status.PRESENT, Status.FUTURE]
+
+
+def test_fields_of_one_stored_type_are_served_each_as_its_own_column_says() -> None:
+    names = {"clicks": Served.FLOAT32, "days": Served.INT64}
+    made = record([Field("clicks", DType.INT64), Field("days", DType.INT64)])
+    view = plan().views[0]
+    stored = tuple(Column(name, served, Stored("by_ip", name), default=0) for name, served in names.items())
+    whole = Plan("shop", "s", (view,), (Column("ip", Served.INT64, Given("join_key")), *stored), tuple(names))
+    lookup = Lookup(whole, {"by_ip": [made]})
+    found = lookup.read(asked(lookup, 1), packed(made, [[3, 2**53 + 1]], [NOW]))
+    columns = resolve(whole, found.rows, {"ip": np.array([1])}, np.array([NOW])).columns
+    assert (str(columns["clicks"].dtype), columns["clicks"].tolist()) == ("float32", [3.0])
+    assert (str(columns["days"].dtype), columns["days"].tolist()) == ("int64", [2**53 + 1])
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        0x7FF0000000000001,
+        0xFFF8000000000001,
+        0x7FF8000000000000,
+    ],
+)
+def test_every_nan_is_null_and_none_is_a_warning(payload: int) -> None:
+    made = record(FIELDS[1:2])
+    value = np.array([payload], np.uint64).view(np.float64)[0]
+    lookup = Lookup(plan(["rate"]), {"by_ip": [made]})
+    found = lookup.read(asked(lookup, 1), packed(made, [[value]], [NOW]))
+    assert rows_of(lookup, found).states.tolist() == [[Status.NULL]]

@@ -27,7 +27,7 @@ def test_columns_and_times_arrive_as_they_were_sent(columns: dict[str, list[int 
         columns=[column(name, *values) for name, values in columns.items()],
         event_timestamp_us=t,
     )
-    query = convert.query(pb.PredictRequest.FromString(sent.SerializeToString()))
+    query = convert.query(pb.PredictRequest.FromString(sent.SerializeToString()), max_rows=1000)
     assert (query.model, query.version) == ("m", "v")
     assert query.columns.keys() == columns.keys()
     for name, values in columns.items():

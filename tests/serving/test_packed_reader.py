@@ -1,20 +1,25 @@
 """The scorer's reader on real servers: what was written is what a plan gets, and what fails says how."""
 
 import asyncio
+import os
+import signal
+import subprocess
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import grpc
 import numpy as np
 import pyarrow as pa
 import pytest
 import redis
 
-from lockstep.errors import BadConnection, DefinitionDiffers
-from lockstep.plan import digest
-from lockstep.redis_server import free_port, run_redis
+from lockstep.errors import BadConnection, DefinitionDiffers, StoreUnreachable
+from lockstep.plan import Column, Given, JoinKey, Plan, Stored, digest
+from lockstep.plan import DType as Served
+from lockstep.redis_server import find_redis_server, free_port, run_redis
 from lockstep.redis_where import RedisType, Where
 from lockstep.resolve import ViewRows
 from lockstep.rows import pack
@@ -24,10 +29,18 @@ from lockstep.stores.records import put_record
 from lockstep.stores.redis_connect import Client, connect
 from lockstep.stores.redis_write import RowWriter
 from lockstep.view_record import ViewRecord
+from protos.lockstep.v1 import scorer_pb2 as pb
 from serving.packed_reader import PackedReader
-from serving.redis import open_client
-from tests.bundles import NOON, PLAN
-from tests.topologies import Secure, Watched
+from serving.redis import UNREACHED, open_client
+from serving.redis.cluster import slot_of
+from serving.redis.link import Access, Node
+from serving.redis.watch import Watch
+from serving.server import running
+from serving.settings import Settings
+from tests.bundles import NOON, PLAN, TTL
+from tests.serving.conftest import Client as Caller
+from tests.serving.conftest import column, found, request
+from tests.topologies import Secure, Watched, until
 
 RECORD = ViewRecord(
     PLAN.project,
@@ -266,3 +279,346 @@ def test_an_option_that_cannot_be_honoured_is_refused_by_name() -> None:
         open_client(Where("cache:6379,ssl=true,ssl_min_version=3"))
     with pytest.raises(BadConnection, match="ssl_cert_reqs is 'maybe'"):
         open_client(Where("cache:6379,ssl=true,ssl_cert_reqs=maybe"))
+
+
+def write(client: Client, record: ViewRecord, table: pa.Table) -> None:
+    """Any rows of a record, with their times in `event` and, where it has them, `created`."""
+    put_record(client, record)
+    writer = RowWriter(client, record.view, expire_ms=None)
+    created = "created" if record.created else None
+    writer.write(record.key_space.encode(table), pack(table, record.schema, event="event", created=created))
+    assert writer.finish().total == table.num_rows
+
+
+def moments(*times_us: int) -> pa.Array:
+    return pa.array(times_us, pa.timestamp("us", "UTC"))
+
+
+class TestServer:
+    """From a real Redis to the answer on the wire."""
+
+    @pytest.fixture
+    async def client(self, where: Where, settings: Settings) -> AsyncIterator[Caller]:
+        """Address 1 was created with its event, at noon; 2 five microseconds later."""
+        table = pa.table(
+            {
+                "ip": pa.array([1, 2], pa.int64()),
+                "clicks": pa.array([2, 3], pa.int64()),
+                "last_click": moments(NOON, NOON),
+                "event": moments(NOON, NOON),
+                "created": moments(NOON, NOON + 5),
+            }
+        )
+        write(connect(where), replace(RECORD, created=True), table)
+        own = replace(settings, redis=where.connection_string)
+        async with (
+            running(own, PackedReader.open(own)) as server,
+            grpc.aio.insecure_channel(server.address) as channel,
+        ):
+            yield Caller(channel)
+
+    @pytest.mark.parametrize(
+        ("ip", "t", "status"),
+        [
+            pytest.param(1, NOON - 1, "FUTURE", id="a microsecond before the row"),
+            pytest.param(1, NOON, "PRESENT", id="at the row's time"),
+            pytest.param(1, NOON + TTL, "PRESENT", id="at the end of its TTL"),
+            pytest.param(1, NOON + TTL + 1, "STALE", id="a microsecond after its TTL"),
+            pytest.param(2, NOON + 4, "FUTURE", id="a microsecond before it was created"),
+            pytest.param(2, NOON + 5, "PRESENT", id="when it was created"),
+            pytest.param(2, NOON + TTL, "PRESENT", id="created late, at the end of the TTL of its event"),
+            pytest.param(2, NOON + TTL + 1, "STALE", id="created late, a microsecond after that"),
+            pytest.param(9, NOON, "NOT_FOUND", id="no row"),
+        ],
+    )
+    async def test_time_is_judged_to_the_microsecond(self, client: Caller, ip: int, t: int, status: str) -> None:
+        reply = await client.ask(request(column("ip", ip), column("bid", 0.5), t=[t]))
+        assert found(reply) == {status: 2}
+
+    async def test_a_store_that_pauses_answers_the_hasty_with_defaults_and_the_patient_with_rows(
+        self, client: Caller, where: Where
+    ) -> None:
+        asked = request(column("ip", 1), column("bid", 0.5))
+        assert (await client.ask(asked)).rung == pb.RUNG_FRESH
+        connect(where).client_pause(400)
+        hasty, patient = await asyncio.gather(client.ask(asked, timeout=0.3), client.ask(asked, timeout=8))
+        assert (hasty.rung, found(hasty)) == (pb.RUNG_ALL_DEFAULTS, {"UNREACHABLE": 2})
+        assert (patient.rung, found(patient)) == (pb.RUNG_FRESH, {"PRESENT": 2})
+
+
+KEYED = replace(
+    RECORD, join_keys=(Field("site", DType.STRING), Field("app", DType.INT32)), fields=(Field("clicks", DType.INT64),)
+)
+KEYED_PLAN = Plan(
+    PLAN.project,
+    "keyed",
+    (
+        replace(
+            PLAN.views[0],
+            join_keys=(JoinKey("site", "site", Served.STRING), JoinKey("app", "app", Served.INT64)),
+        ),
+    ),
+    (
+        Column("app", Served.INT64, Given("join_key")),
+        Column("site", Served.STRING, Given("join_key")),
+        Column("clicks", Served.FLOAT32, Stored("ip_activity", "clicks")),
+    ),
+    ("clicks",),
+)
+
+
+@pytest.mark.parametrize("times", [1, 30], ids=["few rows", "many rows"])
+async def test_composite_keys_of_strings_and_int32_find_their_own_rows(where: Where, times: int) -> None:
+    sites = ["", "a", "é", "a\0", "{x}", "漢" * 40]
+    apps = [0, 1, -1, 2**31 - 1, -(2**31), 5]
+    table = pa.table(
+        {
+            "site": sites,
+            "app": pa.array(apps, pa.int32()),
+            "clicks": pa.array(range(6), pa.int64()),
+            "event": moments(*[NOON] * 6),
+        }
+    )
+    write(connect(where), KEYED, table)
+    asked = {
+        "site": np.array([*sites, "", "a", "5"] * times, object),
+        "app": np.array([*apps, 2**31, 2**40 + 1, 5] * times, np.int64),
+    }
+    async with reading(where) as reader:
+        rows = (await reader.read(KEYED_PLAN, asked, 9 * times)).view(KEYED_PLAN, "ip_activity")
+    assert rows.found.tolist() == [*[Status.PRESENT] * 6, *[Status.NOT_FOUND] * 3] * times
+    assert rows.values["clicks"][:6].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+async def test_a_reader_whose_first_callers_gave_up_serves_the_next(where: Where) -> None:
+    fill(connect(where), range(3))
+    async with reading(where) as reader:
+        for turns in range(12):
+            leaving = asyncio.ensure_future(read(reader, 1))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            leaving.cancel()
+            await asyncio.wait({leaving})
+        async with asyncio.timeout(3):
+            assert (await read(reader, 2)).values["clicks"].tolist() == [2.0]
+
+
+async def test_callers_that_give_up_leave_the_others_their_own_answers(where: Where) -> None:
+    fill(connect(where), range(64))
+    async with reading(where) as reader:
+        await read(reader, 0)
+        asked = [asyncio.ensure_future(read(reader, ip)) for ip in range(64)]
+        await asyncio.sleep(0)
+        for one in asked[::3]:
+            one.cancel()
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+    for ip, answer in enumerate(answers):
+        if isinstance(answer, ViewRows):
+            assert answer.values["clicks"].tolist() == [ip]
+        else:
+            assert ip % 3 == 0
+
+
+async def test_answers_larger_than_a_socket_holds_come_whole_and_in_order(where: Where) -> None:
+    client, keys = connect(where), [f"large {i}".encode() for i in range(40)]
+    large = [bytes([i]) * 200_000 for i in range(40)]
+    client.mset(dict(zip(keys, large, strict=True)))
+    redis_ = open_client(where)
+    small, whole = await asyncio.gather(redis_.get(keys[:1]), redis_.get([*keys, b"none"]))
+    await redis_.close()
+    assert list(whole) == [*large, None]
+    assert list(small) == large[:1]
+
+
+@contextmanager
+def cluster_of_two(folder: Path) -> Iterator[tuple[Where, list[int]]]:
+    """A cluster that goes on without one of its nodes; and the process of each."""
+    options = ["--cluster-enabled", "yes", "--cluster-require-full-coverage", "no", "--cluster-node-timeout", "60000"]
+    ports = [_low_port(), _low_port()]
+    with ExitStack() as stack:
+        urls = [stack.enter_context(run_redis(folder / str(port), port, options=options)) for port in ports]
+        nodes = [stack.enter_context(redis.Redis.from_url(url)) for url in urls]
+        for node, first in zip(nodes, (0, 8192), strict=True):
+            node.execute_command("CLUSTER", "ADDSLOTS", *range(first, first + 8192))
+        nodes[1].execute_command("CLUSTER", "SET-CONFIG-EPOCH", 1)
+        nodes[0].execute_command("CLUSTER", "MEET", "127.0.0.1", ports[1])
+        until(lambda: all(_is_whole(node) for node in nodes))
+        pids = [int(node.info("server")["process_id"]) for node in nodes]
+        yield Where(",".join(f"127.0.0.1:{port}" for port in ports), RedisType.CLUSTER), pids
+
+
+def _is_whole(node: redis.Redis) -> bool:
+    ready = b"cluster_state:ok" in bytes(node.execute_command("CLUSTER", "INFO"))
+    return ready and len(node.execute_command("CLUSTER", "SLOTS")) == 2
+
+
+def _low_port() -> int:
+    while (port := free_port()) > 55_535:
+        pass
+    return port
+
+
+def _first_half(ip: int) -> bool:
+    """Whether the key of an address is on the first node."""
+    return slot_of(RECORD.key_space.encode_one({"ip": ip})) < 8192
+
+
+async def test_a_cluster_that_lost_a_node_misses_its_keys_and_no_others(tmp_path: Path) -> None:
+    with cluster_of_two(tmp_path) as (where, pids):
+        fill(connect(where), range(60))
+        async with reading(where) as reader:
+            assert not (await read(reader, *range(60))).found.any()
+            os.kill(pids[1], signal.SIGKILL)
+            async with asyncio.timeout(5):
+                while not (rows := await read(reader, *range(60), 0, 1)).found.any():
+                    await asyncio.sleep(0.01)
+    expected = [Status.PRESENT if _first_half(ip) else Status.UNREACHABLE for ip in [*range(60), 0, 1]]
+    assert rows.found.tolist() == expected
+    there = rows.found == Status.PRESENT
+    assert rows.values["clicks"][there].tolist() == np.array([*range(60), 0, 1])[there].tolist()
+
+
+async def test_a_cluster_with_a_node_that_hangs_misses_its_keys_and_no_others(tmp_path: Path) -> None:
+    with cluster_of_two(tmp_path) as (where, pids):
+        fill(connect(where), range(60))
+        async with reading(where, patience_s=0.2) as reader:
+            await read(reader, 1)
+            os.kill(pids[1], signal.SIGSTOP)
+            try:
+                async with asyncio.timeout(1.5):
+                    rows = await read(reader, *range(60))
+            finally:
+                os.kill(pids[1], signal.SIGCONT)
+    assert rows.found.tolist() == [Status.PRESENT if _first_half(ip) else Status.UNREACHABLE for ip in range(60)]
+
+
+async def test_what_a_node_of_a_cluster_refuses_is_logged(redis_cluster: str, caplog: pytest.LogCaptureFixture) -> None:
+    where = Where(redis_cluster, RedisType.CLUSTER)
+    connect(where).hset("no string", "a", "b")
+    client = open_client(where)
+    await client.get([b"no string"])
+    await client.close()
+    assert "WRONGTYPE" in caplog.text
+
+
+async def test_a_cluster_whose_nodes_do_not_know_their_addresses_is_read(tmp_path: Path) -> None:
+    options = ["--cluster-enabled", "yes", "--cluster-preferred-endpoint-type", "unknown-endpoint"]
+    with run_redis(tmp_path, _low_port(), options=options) as url, redis.Redis.from_url(url) as node:
+        node.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
+        until(lambda: bool(node.set("a", "1")))
+        client = open_client(Where(url.removeprefix("redis://"), RedisType.CLUSTER))
+        try:
+            async with asyncio.timeout(2):
+                assert list(await client.get([b"a"])) == [b"1"]
+        finally:
+            await client.close()
+
+
+async def test_a_watch_outlives_a_look_that_fails() -> None:
+    looks = list[int]()
+
+    async def look() -> None:
+        looks.append(len(looks))
+        if len(looks) == 1:
+            raise AttributeError("a bug")
+
+    watch = Watch(look)
+    try:
+        async with asyncio.timeout(1.5):
+            await watch.looked()
+    finally:
+        await watch.close()
+    assert len(looks) > 1
+
+
+@contextmanager
+def sentinel(folder: Path, master: int) -> Iterator[int]:
+    """The port of a Sentinel."""
+    port, settings = free_port(), folder / "sentinel.conf"
+    settings.write_text(f"port {port}\nbind 127.0.0.1\ndir {folder}\nsentinel monitor mymaster 127.0.0.1 {master} 1\n")
+    command = [str(find_redis_server()), str(settings), "--sentinel"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    try:
+        until(lambda: bool(redis.Redis(port=port).ping()))
+        yield port
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_a_sentinel_that_hangs_is_passed_over(where: Where, tmp_path: Path) -> None:
+    fill(connect(where), range(3))
+    async with saying(b"") as hanging:
+        with sentinel(tmp_path, int(where.connection_string.rpartition(":")[2])) as port:
+            both = Where(f"{hanging.connection_string},127.0.0.1:{port}", RedisType.SENTINEL)
+            async with reading(both, patience_s=0.1) as reader, asyncio.timeout(2):
+                while (await read(reader, 1)).found.tolist() != [Status.PRESENT]:
+                    await asyncio.sleep(0.05)
+
+
+async def test_a_plan_without_views_leaves_the_connection_as_it_is(where: Where, tmp_path: Path) -> None:
+    connect(where).set("a", "1")
+    with sentinel(tmp_path, int(where.connection_string.rpartition(":")[2])) as port:
+        client = open_client(Where(f"127.0.0.1:{port}", RedisType.SENTINEL))
+        try:
+            assert list(await client.get([b"a"])) == [b"1"]
+            async with asyncio.timeout(1):
+                assert list(await client.hashes([])) == []
+                assert list(await client.get([b"a"])) == [b"1"]
+        finally:
+            await client.close()
+
+
+class TestDialling:
+    """A Redis that lets nobody in."""
+
+    async def test_a_redis_that_is_full_is_not_dialled_over_and_over(self, tmp_path: Path) -> None:
+        with run_redis(tmp_path, free_port()) as url, redis.Redis.from_url(url) as holding:
+            holding.config_set("maxclients", 1)
+            async with reading(Where(url)) as reader:
+                for _ in range(10):
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(0.05):
+                            await read(reader, 1)
+                    await asyncio.sleep(0.05)
+                assert holding.info("stats")["rejected_connections"] < 40
+
+    async def test_a_reply_that_nobody_asked_for_ends_the_connection_and_nothing_else(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async with saying(b"-ERR max number of clients reached\r\n" * 3) as where, reading(where) as reader:
+            for _ in range(3):
+                async with asyncio.timeout(2):
+                    await read(reader, 1)
+                await asyncio.sleep(0.05)
+        assert "Fatal error" not in caplog.text
+
+    async def test_a_redis_that_hangs_at_the_door_costs_no_sockets(self, tmp_path: Path) -> None:
+        with run_redis(tmp_path, free_port()) as url, redis.Redis.from_url(url) as client:
+            client.config_set("requirepass", "p")
+            pid = int(redis.Redis.from_url(url, password="p").info("server")["process_id"])
+            os.kill(pid, signal.SIGSTOP)
+            try:
+                node = Node("127.0.0.1", int(url.rpartition(":")[2]), Access(password="p", patience_s=0.02))
+                before = len(os.listdir("/proc/self/fd"))
+                for _ in range(10):
+                    with suppress(StoreUnreachable):
+                        await node.send(b"")
+                    await asyncio.sleep(0.1)
+                after = len(os.listdir("/proc/self/fd"))
+                await node.close()
+            finally:
+                os.kill(pid, signal.SIGCONT)
+        assert after - before <= 1
+
+    @pytest.mark.parametrize("address", ["127.0.0.1:99999", f"{'a' * 70}.example:6379"])
+    async def test_an_address_that_is_none_is_refused_or_unreachable(self, address: str) -> None:
+        try:
+            client = open_client(Where(address))
+        except BadConnection:
+            return
+        try:
+            async with asyncio.timeout(1):
+                assert list(await client.get([b"a"])) == [UNREACHED]
+        finally:
+            await client.close()
