@@ -52,16 +52,20 @@ class Found:
 class Lookup:
     """How the rows of one plan are found and read, given the view records that the store holds."""
 
-    def __init__(self, plan: Plan, records: Mapping[str, Sequence[ViewRecord]]) -> None:
-        """`records` by view, the newest first; a view without any was never filled, or its store was emptied."""
+    def __init__(self, plan: Plan, records: Mapping[str, Sequence[ViewRecord] | None]) -> None:
+        """`records` by view, the newest first; a view without any was never filled, or its store was emptied. None: the
+        store did not say.
+        """
         self._plan = plan
         self._readers: list[ViewReader] = []
         self.without_record: list[str] = []
         """The views of which the store holds no record: nothing is found for them."""
+        self._unknown = [view.name for view in plan.stored_columns.views if records.get(view.name, ()) is None]
         self.differing: list[DefinitionDiffers] = []
         """The views that mean something else than when the plan was trained: their rows are unreadable."""
         for view in plan.stored_columns.views:
-            self._add(view, records.get(view.name, ()))
+            if view.name not in self._unknown:
+                self._add(view, records.get(view.name) or ())
         names = [view.name for view in plan.stored_columns.views]
         self._places = np.array([names.index(reader.name) for reader in self._readers], np.intp)
         """Of each view that is read its place in the plan."""
@@ -101,7 +105,11 @@ class Lookup:
                 found, strange = self._gathered(asked, rows)
             for place in strange:
                 self._read_slowly(place, asked, answers, found)
-        for status, names in ((Status.NOT_FOUND, self.without_record), (Status.UNREADABLE, self._differing_names)):
+        for status, names in (
+            (Status.NOT_FOUND, self.without_record),
+            (Status.UNREADABLE, self._differing_names),
+            (Status.UNREACHABLE, self._unknown),
+        ):
             for name in names:
                 found.found[self._place_of(name)] = status
         if lost is not None:

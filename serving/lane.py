@@ -124,7 +124,7 @@ class Lane:
             self._woken = True
             loop.call_soon(self._gather, loop, 0, 0)
         elif self._overtaking is None:
-            left_s = self._waiting[0].read_by_s - time.monotonic()
+            left_s = min(one.read_by_s for one in self._waiting) - time.monotonic()
             self._overtaking = loop.call_later(max(min(self._hold_s, left_s), 0.0), self._start)
 
     def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, quiet: int) -> None:

@@ -96,9 +96,9 @@ class PackedReader:
             await self._look()
         await self._watch.looked()
         found = {view.name: self._records[key] for view, key in zip(plan.views, keys, strict=True)}
-        if any(each is None for each in found.values()):
+        if found and all(each is None for each in found.values()):
             return None
-        lookup = Lookup(plan, {view: _newest_first(each or {}) for view, each in found.items()})
+        lookup = Lookup(plan, {view: None if each is None else _newest_first(each) for view, each in found.items()})
         _say_what_is_wrong(lookup)
         while len(self._compiled) >= _PLANS:
             self._compiled.pop(next(iter(self._compiled)))

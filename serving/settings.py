@@ -45,8 +45,9 @@ class Settings:
     """Name of the master that the Sentinels watch."""
     redis_patience_ms: float = 1_000.0
     """A Redis that leaves a read unanswered for so long is dialled again."""
-    redis_node_ms: float = 100.0
-    """A node of a cluster that takes longer for a read is passed over; its keys are UNREACHABLE in that answer."""
+    redis_node_ms: float = 50.0
+    """A node of a cluster that takes longer for a read is passed over; its keys are UNREACHABLE in that answer. To be
+    less than the store's share of the shortest deadline."""
     max_rows: int = 1000
     """Most rows in one request."""
     batch_rows: int = 1024

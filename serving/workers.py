@@ -13,6 +13,7 @@ import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable
 from dataclasses import fields, replace
+from typing import Any
 
 from lockstep.errors import BadSetting, WorkerFailed
 from serving.settings import PREFIX, Settings
@@ -38,16 +39,28 @@ async def supervise(settings: Settings, *, say: Callable[[str], None]) -> None:
         for one in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(one, stop.set)
         workers = [_Worker(number, shared) for number in range(1, settings.workers + 1)]
+        stopping = asyncio.create_task(stop.wait())
         try:
-            lines = await asyncio.gather(*(worker.start() for worker in workers))
-            say(f"{lines[0]} ({settings.workers} workers)")
-            keeping = [asyncio.create_task(worker.keep_running()) for worker in workers]
-            await stop.wait()
-            log.info("draining", extra={"drain_s": settings.drain_s})
-            for task in keeping:
-                task.cancel()
+            lines = await _unless(stopping, asyncio.gather(*(worker.start() for worker in workers)))
+            if lines:
+                say(f"{lines[0]} ({settings.workers} workers)")
+                keeping = [asyncio.create_task(worker.keep_running()) for worker in workers]
+                await stopping
+                log.info("draining", extra={"drain_s": settings.drain_s})
+                for task in keeping:
+                    task.cancel()
         finally:
+            stopping.cancel()
             await asyncio.gather(*(worker.end(settings.drain_s + 5) for worker in workers))
+
+
+async def _unless(stopping: "asyncio.Task[Any]", starting: "asyncio.Future[list[str]]") -> list[str]:
+    """What the workers say when they are ready; nothing where it is time to stop before."""
+    await asyncio.wait({stopping, starting}, return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        return starting.result()
+    starting.cancel()
+    return []
 
 
 def _reserved(settings: Settings) -> socket.socket:
@@ -63,8 +76,10 @@ def _reserved(settings: Settings) -> socket.socket:
 
 
 def _bind(one: socket.socket, settings: Settings) -> None:
+    # A port on which nobody listens any more is free, though its last connections still linger.
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        one.bind((settings.host, settings.port))
+        one.bind((settings.host.strip("[]"), settings.port))
     except OSError as error:
         one.close()
         address = f"{settings.host}:{settings.port}"
@@ -79,6 +94,7 @@ class _Worker:
         values = {one.name: getattr(settings, one.name) for one in fields(Settings)}
         self._environment = {**os.environ, **{PREFIX + name.upper(): str(value) for name, value in values.items()}}
         self._process: Process | None = None
+        self._reading: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
         """Start it and wait until it is ready; returns its line. Raises WorkerFailed."""
@@ -90,6 +106,7 @@ class _Worker:
         line = (await self._process.stdout.readline()).decode().strip()
         if not line.startswith(READY):
             raise WorkerFailed(self._number, await self._process.wait())
+        self._reading = asyncio.create_task(_pass_on(self._process.stdout))
         return line
 
     async def keep_running(self) -> None:
@@ -104,7 +121,7 @@ class _Worker:
             await asyncio.sleep(pause_s)
             try:
                 await self.start()
-            except WorkerFailed as error:
+            except (WorkerFailed, OSError) as error:  # OSError: no memory, no more processes
                 log.error("%s", error, extra={"reason": f"worker {self._number}"})
 
     async def end(self, within_s: float) -> None:
@@ -119,3 +136,9 @@ class _Worker:
             log.error("a worker did not drain in time", extra={"worker": self._number})
             self._process.kill()
             await self._process.wait()
+
+
+async def _pass_on(said: asyncio.StreamReader) -> None:
+    """What a worker prints, e.g. from a function of a bundle: a pipe that nobody reads would stop it."""
+    async for line in said:
+        sys.stderr.buffer.write(line)

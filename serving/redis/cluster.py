@@ -84,18 +84,21 @@ class ClusterClient:
     ) -> None:
         """Follow MOVED and ASK once: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/."""
         self._watch.hurry()
-        for place in moved:
-            kind, _, address = str(answers[place]).split()[:3]
-            host, _, port = address.rpartition(":")
-            node = self._node(host, int(port))
-            answers[place] = UNREACHED
-            try:
+        await asyncio.gather(*(self._follow(commands[place], place, answers) for place in moved))
+
+    async def _follow(self, command: tuple[bytes, bytes], place: int, answers: list[Reply | Unreached]) -> None:
+        kind, _, address = str(answers[place]).split()[:3]
+        host, _, port = address.rpartition(":")
+        node = self._node(host, int(port))
+        answers[place] = UNREACHED
+        try:
+            async with asyncio.timeout(self._access.node_s):
                 if kind == "ASK":
-                    answers[place] = (await node.send(packed(b"ASKING") + packed(*commands[place]), 2))[1]
+                    answers[place] = (await node.send(packed(b"ASKING") + packed(*command), 2))[1]
                 else:
-                    answers[place] = (await node.send(packed(*commands[place])))[0]
-            except StoreUnreachable:
-                continue
+                    answers[place] = (await node.send(packed(*command)))[0]
+        except (StoreUnreachable, TimeoutError):
+            return
 
     def _node(self, host: str, port: int) -> Node:
         if (host, port) not in self._nodes:
@@ -115,7 +118,14 @@ class ClusterClient:
                     host = (owner[0] or b"").decode()
                     host = address[0] if host in ("", "?") else host  # it does not know how others call it
                     self._owners[first : last + 1] = [self._node(host, owner[1])] * (last - first + 1)
+                await self._forget_who_left()
                 return
+
+    async def _forget_who_left(self) -> None:
+        """Close the connections to nodes that own no slot any more, the ones named at first aside."""
+        for address in [each for each, node in self._nodes.items() if node not in self._owners]:
+            if address not in self._seeds:
+                await self._nodes.pop(address).close()
 
 
 def _is_moved(reply: Reply | Unreached) -> bool:

@@ -23,6 +23,10 @@ def test_a_mark_is_reached_or_not(figure: Figure, value: float, reached: str) ->
     assert figure.row({figure.field: value}, "it").split("|")[4].strip() == reached
 
 
+def test_a_figure_without_a_mark_is_just_said() -> None:
+    assert Figure("seconds", "long", None).row({"seconds": 3.5}, "it") == "| long |  | **3.5** |  | `it` |"
+
+
 def test_what_was_not_measured_says_so() -> None:
     assert "| not measured |" in FAST.row({}, "it")
 

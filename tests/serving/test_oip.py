@@ -40,7 +40,10 @@ def one_of_each(*values: tuple[str, Any]) -> dict[str, pb.InferParameter]:
 def test_tensors_become_columns(request_: pb.ModelInferRequest) -> None:
     asked = read(request_)
     assert (asked.query.model, asked.query.version, asked.query.event_us) == ("tiny", "", None)
-    assert {name: values.tolist() for name, values in asked.query.columns.items()} == {"ip": [1, 2], "bid": [0.5]}
+    assert {name: np.asarray(values).tolist() for name, values in asked.query.columns.items()} == {
+        "ip": [1, 2],
+        "bid": [0.5],
+    }
     assert (asked.outputs, asked.timeout_us) == (("score",), None)
     assert asked.raw == bool(request_.raw_input_contents)
 

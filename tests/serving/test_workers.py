@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest
 from protos.lockstep.v1 import scorer_pb2 as pb
 from protos.lockstep.v1 import scorer_pb2_grpc
 from serving.settings import Settings
+from serving.workers import _reserved
 from tests.serving.conftest import column, request
 
 GOOD = request(column("ip", 1), column("bid", 0.5))
@@ -106,3 +108,19 @@ def test_a_port_that_another_server_has_is_not_shared_with_it(settings: Settings
         other.terminate()
         other.communicate(timeout=20)
     assert f"setting 'port' is {port}: cannot listen on 127.0.0.1:{port}" in err
+
+
+def test_a_port_is_free_again_as_soon_as_its_server_has_stopped() -> None:
+    with socket.socket() as before:
+        before.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        before.bind(("127.0.0.1", 0))
+        before.listen()
+        port = before.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)) as caller:
+            before.accept()[0].close()  # the server hangs up first, as one that stops does
+            assert caller.recv(1) == b""
+    _reserved(Settings(port=port, workers=2)).close()
+
+
+def test_an_ipv6_address_is_written_as_for_one_worker() -> None:
+    _reserved(Settings(host="[::1]", port=0, workers=2)).close()
