@@ -140,13 +140,15 @@ def _lines(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for one in BENCHMARKS:
         for figure in one.figures:
             yield figure.row(results.get(one.module, {}), one.command)
-    machines = {json.dumps(found.get("machine"), sort_keys=True): found for found in results.values()}
-    for found in machines.values():
-        machine = found.get("machine") or {}
-        yield (
-            f"\nMeasured {found.get('measured')} on {machine.get('processor')}, {machine.get('cores')} cores, "
-            f"{machine.get('memory_gib')} GiB, Python {machine.get('python')}."
-        )
+    yield from dict.fromkeys(_measured(found) for found in results.values())
+
+
+def _measured(found: Mapping[str, Any]) -> str:
+    machine = found.get("machine") or {}
+    return (
+        f"\nMeasured {found.get('measured')} on {machine.get('processor')}, {machine.get('cores')} cores, "
+        f"{machine.get('memory_gib')} GiB, Python {machine.get('python')}."
+    )
 
 
 def written(text: str, lines: str) -> str:
