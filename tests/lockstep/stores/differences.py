@@ -137,7 +137,7 @@ def _text(value: Any) -> str:
     if isinstance(value, set):
         return f"{{{', '.join(sorted(map(_text, value)))}}}"
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {_text(each)}' for key, each in value.items())}}}"
+        return f"{{{', '.join(f'{key}: {_text(each)}' for key, each in sorted(value.items()))}}}"
     return repr(value)
 
 
