@@ -61,7 +61,15 @@ class StoredView:
     def keys(self, entity_keys: Sequence[EntityKey]) -> list[bytes]:
         """The Redis key of each entity key. Raises BadColumn for NULL and for a value that is no key."""
         space = self.record.key_space
-        return [space.encode_one(_values(key, space.in_order)) for key in entity_keys]
+        names = [field.name for field in space.in_order]
+        return [
+            space.encode_one(
+                {names[0]: key_value(key.entity_values[0], names[0])[1]}
+                if key.join_keys == names and len(names) == 1
+                else _values(key, space.in_order)
+            )
+            for key in entity_keys
+        ]
 
     def keys_or_none(self, entity_keys: Sequence[EntityKey]) -> list[bytes | None]:
         """The same, with None for an entity key that holds NULL."""
