@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from lockstep.ragged import Ints, offsets
 
-__all__ = ["Words", "length_term", "of_matrix", "of_one", "of_runs", "weighted"]
+__all__ = ["Words", "of_matrix", "of_one", "of_runs"]
 
 Words = NDArray[np.uint32]
 
@@ -51,22 +51,7 @@ def _upper_half(sums: NDArray[np.uint64], lengths: Ints | int) -> Words:
 def of_matrix(words: Words, lengths: Ints | int) -> Words:
     """The checksums of the rows of a matrix of words, shape (n, m), zero past each row's length. Shape (n,)."""
     count = words.shape[1]
-    return _upper_half(_keys(count)[_FIRST : count + _FIRST] @ words.T.astype(np.uint64), lengths)
-
-
-def length_term(length: int) -> int:
-    """What the length of a string adds to the 64-bit sum of its words."""
-    keys = _keys(0)
-    return (int(keys[_START]) + length * int(keys[_LENGTH])) % 2**64
-
-
-def weighted(words: Words) -> NDArray[np.uint64]:
-    """The 64-bit sums of the rows of a matrix of words, without their lengths' terms. The checksum is the upper half of
-    both together. Shape (n,).
-    """
-    count = words.shape[1]
-    sums: NDArray[np.uint64] = words.astype(np.uint64) @ _keys(count)[_FIRST : count + _FIRST]
-    return sums
+    return _upper_half(words.astype(np.uint64) @ _keys(count)[_FIRST : count + _FIRST], lengths)
 
 
 def of_runs(words: Words, counts: Ints, lengths: Ints) -> Words:

@@ -86,18 +86,18 @@ class Gathers:
         ]
 
     def run(
-        self, rows: RowStack, stacked: Ints, parts: Sequence[slice], inverse: Ints
+        self, rows: RowStack, places: Ints, parts: Sequence[slice]
     ) -> tuple[NDArray[np.int8], dict[Served, Array], set[int]]:
         """States and values as PlanRows has them, and the views that must be read in another way.
 
-        `stacked` holds for each view and row of the request its place in the stack, `inverse` its place in the view's
-        part.
+        `places` holds for each view that is read and each row of the request its place in the stack, `parts` the views'
+        parts of it.
         """
-        starts = stacked * rows.width
+        starts = places * rows.width
         states = self._states(rows, starts)
         values = {
-            dtype: np.zeros((len(places), stacked.shape[1]), dtype.numpy)
-            for dtype, places in self._stored.places.items()
+            dtype: np.zeros((len(columns), places.shape[1]), dtype.numpy)
+            for dtype, columns in self._stored.places.items()
         }
         for numbers in self._numbers:
             found = rows.at(numbers.stored)[starts[numbers.readers] + numbers.offsets]
@@ -106,11 +106,12 @@ class Gathers:
                 states[numbers.columns] = np.where(nan, NULL, states[numbers.columns])
         slow = set(self._slow)
         for text in self._texts:
-            texts = _texts(rows, text, parts[text.reader])
+            part = parts[text.reader]
+            texts = _texts(rows, text, part)
             if texts is None:
                 slow.add(text.reader)
             else:
-                values[Served.STRING][text.row] = texts[inverse[text.reader]]
+                values[Served.STRING][text.row] = texts[places[text.reader] - part.start]
         return states, values, slow
 
     def _states(self, rows: RowStack, starts: Ints) -> NDArray[np.int8]:

@@ -87,18 +87,6 @@ class PlanRows:
             made.put(plan, view.name, found)
         return made
 
-    def view(self, plan: Plan, name: str) -> ViewRows:
-        """What was found for one view."""
-        place = next(i for i, view in enumerate(plan.stored_columns.views) if view.name == name)
-        of_view = plan.stored_columns.of_view[name]
-        return ViewRows(
-            self.found[place],
-            self.event_us[place],
-            {source: self.values[group][row] for _, group, row, source in of_view},
-            self.states[[column for column, *_ in of_view]],
-            None if self.created_us is None else self.created_us[place],
-        )
-
     def put(self, plan: Plan, view: str, rows: ViewRows) -> None:
         """Let the columns of one view hold these values and states."""
         fields = {name: place for place, name in enumerate(rows.values)}

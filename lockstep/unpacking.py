@@ -12,18 +12,13 @@ from numpy.typing import NDArray
 from lockstep import arrays, checksum, payload
 from lockstep.errors import UnknownColumn
 from lockstep.ragged import Ints
+from lockstep.row_stack import HEAD, SUMMED_FROM, Flags, filled_up, fits, is_wasteful, width_for
 from lockstep.schema import NO_CREATED, DType, Field, Schema
 from lockstep.status import Status
 
 __all__ = ["Unpacked", "unpack"]
 
-Flags = NDArray[np.bool_]
-
-_SUMMED_FROM: Final = 4
 _MARGIN: Final = 4
-_ANY: Final = Schema(()).layout.fixed
-"""The head that the rows of every schema begin with."""
-_NARROWEST: Final = -(-_ANY.itemsize // 4) * 4
 
 
 @dataclass(frozen=True)
@@ -118,13 +113,13 @@ class _Stack:
     def intact(self) -> Flags:
         """Which rows are long enough for a head and have the checksum that they name. Shape (n,)."""
         words = np.ndarray((len(self.places), self.width // 4), "<u4", buffer=self.data)
-        sums = checksum.of_matrix(words[:, 1:], self.lengths - _SUMMED_FROM)
+        sums = checksum.of_matrix(words[:, 1:], self.lengths - SUMMED_FROM)
         intact: Flags = sums == words[:, 0]
-        return intact if self._all_have_heads else intact & (self.lengths >= _ANY.itemsize)
+        return intact if self._all_have_heads else intact & (self.lengths >= HEAD.itemsize)
 
     @property
     def _all_have_heads(self) -> bool:
-        return isinstance(self.lengths, int) and self.lengths >= _ANY.itemsize
+        return isinstance(self.lengths, int) and self.lengths >= HEAD.itemsize
 
 
 def _stacks(rows: Sequence[bytes], places: Sequence[int]) -> Iterator[_Stack]:
@@ -132,31 +127,27 @@ def _stacks(rows: Sequence[bytes], places: Sequence[int]) -> Iterator[_Stack]:
     if not rows:
         return
     sizes = list(map(len, rows))
-    distinct = set(sizes)
-    if len(distinct) == 1 or max(distinct) * len(rows) <= 4 * sum(sizes) + 65536:
-        yield _stack(rows, sizes, distinct, places)
+    if not is_wasteful(max(sizes), len(sizes), sum(sizes)):
+        yield _stack(rows, sizes, places)
         return
     classes: dict[int, list[int]] = {}
     for i, size in enumerate(sizes):
         classes.setdefault(size.bit_length(), []).append(i)
     for part in classes.values():
-        some = [sizes[i] for i in part]
-        yield _stack([rows[i] for i in part], some, set(some), [places[i] for i in part])
+        yield _stack([rows[i] for i in part], [sizes[i] for i in part], [places[i] for i in part])
 
 
-def _stack(rows: Sequence[bytes], sizes: list[int], distinct: set[int], places: Sequence[int]) -> _Stack:
-    longest = max(distinct)
-    width = max(-(-longest // 4) * 4, _NARROWEST)
-    equal = len(distinct) == 1
-    if not equal or width != longest:
-        rows = [row.ljust(width, b"\0") for row in rows]
-    return _Stack(b"".join(rows), width, longest if equal else np.array(sizes), places)
+def _stack(rows: Sequence[bytes], sizes: list[int], places: Sequence[int]) -> _Stack:
+    longest = max(sizes)
+    width = width_for(longest)
+    lengths = longest if sizes.count(longest) == len(sizes) else np.array(sizes)
+    return _Stack(filled_up(rows, sizes, width), width, lengths, places)
 
 
 def _kinds(stack: _Stack, schemas: Mapping[int, Schema]) -> Iterator[tuple[Schema, Ints | None]]:
     """The intact rows of each known schema and their positions in the stack, None for all of them."""
     rest = stack.intact()
-    fingerprints = stack.view(_ANY)["fingerprint"]
+    fingerprints = stack.view(HEAD)["fingerprint"]
     first = int(fingerprints[0])
     if (rest & (fingerprints == first)).all():
         if first in schemas:
@@ -260,7 +251,7 @@ def _read(stack: _Stack, schema: Schema, members: Ints | None, wanted: Schema, c
     if schema.layout.fixed.itemsize > stack.width:
         return None
     fixed = stack.view(schema.layout.fixed)
-    members = _narrowed(members, _sound(schema, fixed, stack.lengths))
+    members = _narrowed(members, fits(schema, fixed, stack.lengths))
     if members is not None and not len(members):
         return None
     route = _route(schema, wanted)
@@ -279,18 +270,6 @@ def _narrowed(members: Ints | None, sound: Flags | bool) -> Ints | None:
     if members is None:
         return None if sound.all() else np.flatnonzero(sound)
     return members[sound[members]]
-
-
-def _sound(schema: Schema, fixed: NDArray[Any], lengths: Ints | int) -> Flags | bool:
-    """Which rows are as long as they say and hold no impossible boolean; one answer where it is the same for all."""
-    sound: Any = lengths == fixed.itemsize
-    if schema.layout.variable:
-        ends = fixed["ends"].astype(np.int64)
-        sound = (lengths == fixed.itemsize + ends[:, -1]) & (ends[:, :-1] <= ends[:, 1:]).all(axis=1)
-    if schema.layout.has_bools:
-        sound = sound & (fixed[DType.BOOL.value] <= 1).all(axis=1)
-    found: Flags | bool = sound
-    return found
 
 
 def _payloads(

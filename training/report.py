@@ -350,7 +350,7 @@ svg text { font-family: inherit !important; }
 table { width: 100%; margin-bottom: 1.25rem; border-collapse: collapse; font-variant-numeric: tabular-nums; }
 caption { padding-bottom: .4rem; color: var(--muted); text-align: left; }
 th, td { padding: .4rem .75rem .4rem 0; border-bottom: 1px solid var(--grid); text-align: left; vertical-align: top;
-  overflow-wrap: anywhere; }
+  overflow-wrap: break-word; }
 thead th { color: var(--muted); font-size: .87rem; font-weight: 500; }
 tbody th { font-weight: 500; white-space: nowrap; }
 .numbers td, .numbers th + th { text-align: right; white-space: nowrap; }

@@ -8,7 +8,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lockstep.files import whole_file
 
@@ -78,6 +78,7 @@ def _axes(axes: Axes, points: Sequence[Point]) -> None:
         axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g} ms"))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))  # a curve within one decade has labels too
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_formatter(NullFormatter())
     axes.grid(True, color=_GRID)

@@ -88,8 +88,7 @@ class Result:
         out.print(metrics_table(self.trained.assessment))
         table = Table(title="Scorer against offline, row by row", show_header=False)
         for name, value in self.facts.items():
-            shown = ", ".join(f"{key} {count:,}" for key, count in value.items()) if isinstance(value, dict) else value
-            table.add_row(name.replace("_", " "), f"{shown:,}" if isinstance(shown, int) else str(shown))
+            table.add_row(name.replace("_", " "), _shown(value))
         out.print(table)
         click.echo("Go on with:\n" + "\n".join(f"  {line}" for line in self.again))
 
@@ -99,6 +98,18 @@ class Result:
         if differing:
             lines = "\n  ".join(self.differences)
             raise ScoresDiffer(f"{differing} scores differ between the scorer and the offline side:\n  {lines}")
+
+
+def _shown(value: Any) -> str:
+    """A fact as a person reads it; the JSON line has every digit."""
+    match value:
+        case dict():
+            return ", ".join(f"{key} {count:,}" for key, count in value.items())
+        case int():
+            return f"{value:,}"
+        case float() if 0 < abs(value) < 1e-3:
+            return f"{value:.1e}"
+    return str(value)
 
 
 def run(settings: Settings) -> Result:

@@ -18,6 +18,7 @@ from lockstep.rows import pack
 from lockstep.schema import DType, Field
 from lockstep.status import Status
 from lockstep.view_record import ViewRecord
+from tests.views import view_of
 
 NOW = 1_510_228_800_000_000
 
@@ -86,7 +87,7 @@ def asked(lookup: Lookup, *ips: int) -> Any:
 
 def rows_of(lookup: Lookup, found: Found) -> ViewRows:
     """What was found for the one view."""
-    return found.rows.view(lookup._plan, "by_ip")
+    return view_of(found.rows, lookup._plan, "by_ip")
 
 
 def same(one: ViewRows, other: ViewRows) -> None:
@@ -126,9 +127,9 @@ def test_the_fast_way_gives_what_the_other_way_gives(
     by_key = dict(zip(asked(lookup, *range(len(rows))).keys, there, strict=True))
     answers = [by_key[key] for key in request.keys]
     fast = lookup.read(request, answers)
-    found = fast.rows.view(lookup._plan, "by_ip")
+    found = view_of(fast.rows, lookup._plan, "by_ip")
     with np.errstate(over="ignore"):
-        same(found, lookup._readers[0].read(answers, request.inverse[0]))
+        same(found, lookup._readers[0].read(answers, request.places[0]))
     assert fast.unreadable == ()
     for place, ip in enumerate(ips):
         _is_the_row(found, place, made, None if there[ip] is None else rows[ip], event_us[ip])
@@ -170,7 +171,7 @@ def test_every_row_asks_for_its_own_key_and_every_key_once(ips: list[int], data:
         assert len(set(request.keys)) == len(request.keys) == request.parts[0].stop
         for row in range(len(ips)):
             expected = made.key_space.encode_one({key.name: columns[key.name].tolist()[row] for key in wanted})
-            assert request.keys[request.inverse[0, row]] == expected
+            assert request.keys[request.places[0, row]] == expected
 
 
 def test_rows_of_an_older_schema_and_damaged_ones_are_read_beside_new_ones() -> None:

@@ -41,6 +41,7 @@ from tests.bundles import NOON, PLAN, TTL
 from tests.serving.conftest import Client as Caller
 from tests.serving.conftest import column, found, request
 from tests.topologies import Secure, Watched, until
+from tests.views import view_of
 
 RECORD = ViewRecord(
     PLAN.project,
@@ -79,7 +80,7 @@ async def reading(where: Where, patience_s: float = 1.0) -> AsyncIterator[Packed
 
 
 async def read(reader: PackedReader, *ips: int) -> ViewRows:
-    return (await reader.read(PLAN, {"ip": np.array(ips, np.int64)}, len(ips))).view(PLAN, "ip_activity")
+    return view_of(await reader.read(PLAN, {"ip": np.array(ips, np.int64)}, len(ips)), PLAN, "ip_activity")
 
 
 @pytest.fixture(scope="module")
@@ -385,7 +386,7 @@ async def test_composite_keys_of_strings_and_int32_find_their_own_rows(where: Wh
         "app": np.array([*apps, 2**31, 2**40 + 1, 5] * times, np.int64),
     }
     async with reading(where) as reader:
-        rows = (await reader.read(KEYED_PLAN, asked, 9 * times)).view(KEYED_PLAN, "ip_activity")
+        rows = view_of(await reader.read(KEYED_PLAN, asked, 9 * times), KEYED_PLAN, "ip_activity")
     assert rows.found.tolist() == [*[Status.PRESENT] * 6, *[Status.NOT_FOUND] * 3] * times
     assert rows.values["clicks"][:6].tolist() == [0, 1, 2, 3, 4, 5]
 
