@@ -54,9 +54,14 @@ def run_redis(folder: Path, port: int = 0, *, keep: bool = False, options: Seque
     chosen = port or free_port()
     log = folder / "redis.log"
     command = [str(find_redis_server()), "--port", str(chosen), "--bind", "127.0.0.1", "--dir", str(folder)]
-    command += ["--logfile", str(log), "--appendonly", "no", "--save", "3600 1" if keep else "", *options]
+    # A save point is two arguments: Redis 6 takes them as one without a word, and then saves nothing.
+    save_points = ["3600", "1"] if keep else [""]
+    command += ["--logfile", str(log), "--appendonly", "no", "--save", *save_points, *options]
     # A process group of its own: a Ctrl-C in the terminal stops the caller first, who then stops Redis in order.
-    server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True)
+    with log.open("ab") as complaints:  # what is wrong with an option is said before there is a log
+        server = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=complaints, start_new_session=True
+        )
     try:
         _wait_for(server, chosen, log)
         yield f"redis://127.0.0.1:{chosen}"
