@@ -15,6 +15,8 @@ __all__ = [
     "BundleRefused",
     "ControlRefused",
     "EvaluationRefused",
+    "ExportDiffers",
+    "ExportRefused",
     "GateFailed",
     "LockstepError",
     "MaterializeFailed",
@@ -22,10 +24,12 @@ __all__ = [
     "ModelUnloaded",
     "NoAnswer",
     "NoModelYet",
+    "PartsRefused",
     "PlanRefused",
     "RecordRefused",
     "SchemaRefused",
     "TablesRefused",
+    "TooManyRows",
     "UnknownColumn",
     "UnknownModel",
     "WritesUnconfirmed",
@@ -74,6 +78,14 @@ class BadColumn(BadRequest):
         where = f"column {column!r}" + (f", row {row}" if row is not None else "")
         super().__init__(f"{where}: {problem}")
         self.column, self.row = column, row
+
+
+class TooManyRows(BadRequest):
+    """A request has more rows than one may have."""
+
+    def __init__(self, rows: int, most: int, column: str | None = None) -> None:
+        where = "one request" if column is None else f"column {column!r}"
+        super().__init__(f"{rows} rows in {where}; this server takes at most {most}. Send them in several requests.")
 
 
 class UnknownColumn(BadRequest):
@@ -219,3 +231,29 @@ class WorkerFailed(LockstepError):
 
     def __init__(self, worker: int, status: int) -> None:
         super().__init__(f"worker {worker} ended with status {status} before it was ready; what it said stands above.")
+
+
+class PartsRefused(LockstepError):
+    """A folder of scores cannot be gone on with: it was made from something else, or holds something else."""
+
+
+class ExportRefused(LockstepError):
+    """A part of a model has no form in what it is exported to. `tensor` is named <step>/... as in the graph."""
+
+    def __init__(self, tensor: str, what: str, instead: str) -> None:
+        step, slash, _ = tensor.partition("/")
+        where = "the estimator" if step == "estimator" else f"step {step!r}" if slash else "the model"
+        super().__init__(f"{where}: {what} cannot be exported. Use {instead}, and train again.")
+        self.tensor, self.what, self.instead = tensor, what, instead
+
+
+class ExportDiffers(LockstepError):
+    """An export scores other than the model it was made from. `row` counts from 1, of the first that differs."""
+
+    def __init__(self, source: str, row: int, scores: tuple[float, float], parted: int, total: int) -> None:
+        exported, model = scores
+        super().__init__(
+            f"{source}: {parted:,} of {total:,} rows score differently, first row {row}: {exported!r} by the export, "
+            f"{model!r} by the model. Nothing was written."
+        )
+        self.source, self.row, self.parted = source, row, parted

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lockstep.errors import BadColumn, BadRequest, UnknownColumn
+from lockstep.errors import BadColumn, TooManyRows, UnknownColumn
 from lockstep.plan import Array, Column, DType, Given, Plan
 
 __all__ = ["Query", "Values", "check"]
@@ -31,17 +31,18 @@ class Values(NamedTuple):
 
     kind: str
     """"i" for ints within int64, "f" for floats, "O" for str: as numpy calls them."""
-    values: Sequence[Any]
+    values: list[Any]
 
     def __len__(self) -> int:
         return len(self.values)
 
 
-def check(plan: Plan, columns: Mapping[str, Array | Values], t: NDArray[np.int64], *, max_rows: int) -> Query:
+def check(plan: Plan, columns: Mapping[str, Array | Values], t: Array | Values, *, max_rows: int) -> Query:
     """The request as the plan wants it, its columns in the plan's order.
 
-    `columns` by name, one-dimensional arrays: int64, float64 or object arrays of str, or Values of these; `t` of length
-    one or of the rows. Raises UnknownColumn, BadColumn or BadRequest, naming the column, the row and what was expected.
+    `columns` by name, one-dimensional arrays: int64, float64 or object arrays of str, or Values of these; `t` in µs,
+    integers, of length one or of the rows. Raises UnknownColumn, BadColumn or TooManyRows, naming the column, the row
+    and what was expected.
     """
     for name in columns:
         if name not in plan.given:
@@ -49,19 +50,15 @@ def check(plan: Plan, columns: Mapping[str, Array | Values], t: NDArray[np.int64
     wanted = [(name, column, columns[name]) for name, column in plan.given.items() if name in columns]
     if len(wanted) < len(plan.given):
         _check_missing(plan, columns)
-    rows = _rows([(TIMES, len(t)), *((name, _length(values)) for name, _, values in wanted)], max_rows)
-    _check_times(t)
-    return {name: _broadcast(_typed(column, values), rows) for name, column, values in wanted}, _broadcast(t, rows)
+    rows = _rows([(TIMES, len(t)), *((name, len(values)) for name, _, values in wanted)], max_rows)
+    times = _times(t)
+    return {name: _broadcast(_typed(column, values), rows) for name, column, values in wanted}, _broadcast(times, rows)
 
 
 def _check_missing(plan: Plan, columns: Mapping[str, Array | Values]) -> None:
     for name, column in plan.given.items():
         if name not in columns and column.default is None:
             raise BadColumn(name, f"missing; the model needs it as {_needed_as(column)}.")
-
-
-def _length(values: Array | Values) -> int:
-    return len(values.values) if isinstance(values, Values) else len(values)
 
 
 def _needed_as(column: Column) -> str:
@@ -75,9 +72,7 @@ def _rows(lengths: Sequence[tuple[str, int]], max_rows: int) -> int:
         if length not in (1, rows) or not length:
             raise BadColumn(name, _wrong_length(lengths, length, rows))
     if rows > max_rows:
-        raise BadRequest(
-            f"{rows} rows in one request; this server takes at most {max_rows}. Send them in several requests."
-        )
+        raise TooManyRows(rows, max_rows)
     return rows
 
 
@@ -88,11 +83,13 @@ def _wrong_length(lengths: Sequence[tuple[str, int]], length: int, rows: int) ->
     return f"has {length} values, but {longest!r} has {rows}; every column has one value, or one per row."
 
 
-def _check_times(t: NDArray[np.int64]) -> None:
-    first = t.item() if len(t) == 1 else 0
-    if not -LAST_TIME <= first <= LAST_TIME or (len(t) > 1 and (t.max() > LAST_TIME or t.min() < -LAST_TIME)):
-        row = int(np.flatnonzero((t > LAST_TIME) | (t < -LAST_TIME))[0])
+def _times(found: Array | Values) -> NDArray[np.int64]:
+    t = np.asarray(found.values if isinstance(found, Values) else found, np.int64)
+    wrong = (t > LAST_TIME) | (t < -LAST_TIME)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
         raise BadColumn(TIMES, f"{t[row]} is no time in microseconds since 1970 (after the year 2255).", row=row)
+    return t
 
 
 def _broadcast(values: Array, rows: int) -> Array:

@@ -4,20 +4,21 @@ import json
 from collections.abc import Iterator
 from functools import lru_cache
 
+import grpc
 import numpy as np
 
 from lockstep.bundle import Bundle
-from lockstep.errors import BadColumn, BadRequest, LockstepError
+from lockstep.errors import BadColumn, BadRequest, TooManyRows
 from lockstep.keys import varint
 from lockstep.plan import Given
 from lockstep.request import Values
 from protos.lockstep.v1 import scorer_pb2 as pb
+from serving.answers import Features, Scores, ViewSummary
 from serving.explain import FeatureColumn
 from serving.models import Catalogue
-from serving.scorer import Features, Query, Scores, ViewSummary
-from serving.statuses import UNFORESEEN, sentence, status_of
+from serving.scorer import Query
 
-__all__ = ["description", "failure", "features", "in_stream", "listing", "query", "reply", "unforeseen"]
+__all__ = ["description", "failure", "features", "in_stream", "listing", "query", "reply"]
 
 Request = pb.PredictRequest | pb.GetFeaturesRequest
 
@@ -41,7 +42,7 @@ def query(request: Request, *, max_rows: int, explain: bool = False) -> Query:
         columns[name] = _values(column, max_rows)
     _check_count("event_timestamp_us", len(request.event_timestamp_us), max_rows)
     times = request.event_timestamp_us[:]
-    return Query(request.model, request.version, columns, np.array(times, np.int64) if times else None, explain)
+    return Query(request.model, request.version, columns, Values("i", times) if times else None, explain)
 
 
 def _values(column: pb.Column, max_rows: int) -> Values:
@@ -62,9 +63,7 @@ def _values(column: pb.Column, max_rows: int) -> Values:
 def _check_count(name: str, count: int, max_rows: int) -> None:
     """Before a Python object is made for each value."""
     if count > max_rows:
-        raise BadRequest(
-            f"{count} rows in column {name!r}; this server takes at most {max_rows}. Send them in several requests."
-        )
+        raise TooManyRows(count, max_rows, name)
 
 
 def reply(scores: Scores) -> bytes:
@@ -109,15 +108,8 @@ def in_stream(response: bytes) -> bytes:
     return _RESPONSE + varint(len(response)) + response
 
 
-def failure(error: LockstepError) -> pb.PredictStreamResponse:
+def failure(status: grpc.StatusCode, text: str) -> pb.PredictStreamResponse:
     """The PredictStreamResponse that holds an error."""
-    code: int = status_of(error).value[0]
-    return pb.PredictStreamResponse(failure=pb.Failure(code=code, message=sentence(error)))
-
-
-def unforeseen() -> pb.PredictStreamResponse:
-    """The PredictStreamResponse that holds an error of which the caller learns nothing."""
-    status, text = UNFORESEEN
     return pb.PredictStreamResponse(failure=pb.Failure(code=status.value[0], message=text))
 
 

@@ -9,8 +9,8 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -20,8 +20,10 @@ from lockstep.bundle import Bundle
 from lockstep.plan import Array, Plan
 from lockstep.resolve import PlanRows, Resolved, ViewRows, resolve
 from lockstep.status import Rung, Status
+from serving.answers import Scores, ViewSummary
+from serving.together import Joined, Unchecked, one_by_one, together
 
-__all__ = ["Answer", "Lane", "ViewSummary", "found_in_time", "scored", "summaries"]
+__all__ = ["Lane", "found_in_time", "scored", "summaries"]
 
 Rows = Mapping[str, ViewRows] | PlanRows
 Read = Callable[[Plan, Mapping[str, Array], int], Awaitable[Rows]]
@@ -34,52 +36,24 @@ MOST_GATHERED = 64
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ViewSummary:
-    """What was found for one view over all rows of a request."""
+class _Waiting(asyncio.Future[Scores]):
+    """A request in the lane, and the promise of its answer. Whoever cancels it wants no answer any more."""
 
-    view: str
-    tally: tuple[int, ...]
-    """Feature values by number of their Status; they add up to rows × features of the view."""
-    defaulted: int
-    """Feature values in place of which the plan's default was used."""
+    def __init__(self, request: Unchecked, read_by_s: float) -> None:
+        super().__init__()
+        self.request = request
+        self.columns = tuple(request.columns)
+        self.rows = request.rows
+        self.read_by_s = read_by_s
+        """When the store's share of its time ends, on the monotonic clock."""
+        self.batch: _Batch | None = None
 
-    @property
-    def counts(self) -> Mapping[Status, int]:
-        """Feature values by status, only those that occurred."""
-        return {status: self.tally[status] for status in Status if self.tally[status]}
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What became of one request."""
-
-    scores: NDArray[np.float64]
-    """Shape (rows,)."""
-    views: tuple[ViewSummary, ...]
-    rung: Rung
-    """The worst rung that any row stands on."""
-
-
-@dataclass(eq=False)
-class _Waiting:
-    """A request in the lane."""
-
-    given: Mapping[str, Array]
-    t: NDArray[np.int64]
-    read_by_s: float
-    """When the store's share of its time ends, on the monotonic clock."""
-    answer: "asyncio.Future[Answer]"
-    columns: tuple[str, ...] = field(init=False)
-    batch: "_Batch | None" = None
-
-    def __post_init__(self) -> None:
-        self.columns = tuple(self.given)
-
-    def leave(self) -> None:
-        """Whose callers are all gone needs no rows."""
-        if self.batch is not None and all(one.answer.done() for one in self.batch.requests):
+    def cancel(self, msg: object = None) -> bool:
+        """As a future; a batch that nobody waits for any more needs no rows."""
+        cancelled = super().cancel(msg)
+        if self.batch is not None and all(one.done() for one in self.batch.requests):
             _give_up(self.batch.reading)
+        return cancelled
 
 
 @dataclass(frozen=True)
@@ -93,28 +67,26 @@ class _Batch:
 class Lane:
     """One model's requests."""
 
-    def __init__(self, bundle: Bundle, read: Read, *, batch_rows: int, hold_s: float) -> None:
-        """`batch_rows`: most rows of a batch of several requests; `hold_s`: how long a batch that waits for the store
-        holds the next one back.
+    def __init__(self, bundle: Bundle, read: Read, *, max_rows: int, batch_rows: int, hold_s: float) -> None:
+        """`max_rows`: most rows of a request; `batch_rows`: of a batch of several requests; `hold_s`: how long a batch
+        that waits for the store holds the next one back.
         """
         self.bundle, self._read = bundle, read
-        self._batch_rows, self._hold_s = batch_rows, hold_s
+        self._max_rows, self._batch_rows, self._hold_s = max_rows, batch_rows, hold_s
         self._waiting: deque[_Waiting] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
         self._woken = False
         self._overtaking: asyncio.TimerHandle | None = None
 
-    async def score(self, given: Mapping[str, Array], t: NDArray[np.int64], read_by_s: float) -> Answer:
-        """Scores of checked rows. A store or a model that fails does not raise: the rung says so."""
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(given, t, read_by_s, loop.create_future())
+    def score(self, request: Unchecked, read_by_s: float) -> "asyncio.Future[Scores]":
+        """The scores of a request, to be awaited or cancelled; it starts at once.
+
+        Fails with BadRequest, UnknownColumn or BadColumn. A store or a model that fails does not: the rung says so.
+        """
+        waiting = _Waiting(request, read_by_s)
         self._waiting.append(waiting)
-        self._wake(loop)
-        try:
-            return await waiting.answer
-        except asyncio.CancelledError:  # the caller went away
-            waiting.leave()
-            raise
+        self._wake(asyncio.get_running_loop())
+        return waiting
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start soon. While a batch is under way, wait for it; a store that is slow holds nobody back for long."""
@@ -161,8 +133,8 @@ class Lane:
         rows = 0
         while self._waiting:
             first = self._waiting[0]
-            if not first.answer.done():
-                rows += len(first.t)
+            if not first.done():
+                rows += first.rows
                 if batch and (rows > self._batch_rows or first.columns != batch[0].columns):
                     break
                 batch.append(first)
@@ -171,64 +143,79 @@ class Lane:
 
     async def _run(self, batch: list[_Waiting]) -> None:
         try:
-            given, t = _joined(batch)
-            plan = self.bundle.plan
-            found = await self._found(given, t, batch) if plan.views else {}
-            if not all(one.answer.done() for one in batch):
-                self._answer(batch, given, t, found)
+            batch, joined = self._checked(batch)
+            if joined is not None:
+                found = await self._found(joined, batch) if self.bundle.plan.views else {}
+                if not all(one.done() for one in batch):
+                    self._answer(batch, joined, found)
         except BaseException as error:
             for waiting in batch:
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(RuntimeError("the batch failed") if _ends(error) else error)
+                if not waiting.done():
+                    waiting.set_exception(RuntimeError("the batch failed") if _ends(error) else error)
             if _ends(error):
                 raise
 
-    async def _found(self, given: Mapping[str, Array], t: NDArray[np.int64], batch: Sequence[_Waiting]) -> Rows:
+    def _checked(self, batch: list[_Waiting]) -> tuple[list[_Waiting], Joined | None]:
+        """The requests with which nothing is wrong, as one; the others are told what is."""
+        plan, requests = self.bundle.plan, [one.request for one in batch]
+        joined = together(plan, requests, max_rows=self._max_rows)
+        if joined is not None:
+            return batch, joined
+        joined, errors = one_by_one(plan, requests, max_rows=self._max_rows)
+        good = []
+        for waiting, error in zip(batch, errors, strict=True):
+            if error is None:
+                good.append(waiting)
+            elif not waiting.done():
+                waiting.set_exception(error)
+        return good, joined
+
+    async def _found(self, joined: Joined, batch: Sequence[_Waiting]) -> Rows:
         """The rows of every view. A request whose time runs out meanwhile is answered without the store."""
         plan = self.bundle.plan
-        reading = asyncio.ensure_future(self._read(plan, given, len(t)))
+        reading = asyncio.ensure_future(self._read(plan, joined.given, len(joined.t)))
         shared = _Batch(batch, reading)
         for one in batch:
             one.batch = shared
         try:
             while not await _done_by(reading, _soonest_s(batch)):
-                self._answer_late([one for one in batch if one.read_by_s <= time.monotonic()])
-                if all(one.answer.done() for one in batch):
+                self._answer_late([one for one in batch if one.read_by_s <= time.monotonic() and not one.done()])
+                if all(one.done() for one in batch):
                     break
         finally:
             _give_up(reading)
         found = _result(reading)
-        return _unreachable(plan, len(t)) if found is None else found
+        return _unreachable(plan, len(joined.t)) if found is None else found
 
-    def _answer_late(self, late: Sequence[_Waiting]) -> None:
+    def _answer_late(self, late: list[_Waiting]) -> None:
         """Without the store: a request gets an answer before its deadline."""
-        log.error("the store did not answer in its share of the deadline", extra={"reason": "store too slow"})
-        waiting = [one for one in late if not one.answer.done()]
-        if waiting:
-            given, t = _joined(waiting)
-            self._answer(waiting, given, t, _unreachable(self.bundle.plan, len(t)))
+        if late:
+            log.error("the store did not answer in its share of the deadline", extra={"reason": "store too slow"})
+            late, joined = self._checked(late)
+            assert joined is not None, "they were checked before"
+            self._answer(late, joined, _unreachable(self.bundle.plan, len(joined.t)))
 
-    def _answer(
-        self,
-        batch: Sequence[_Waiting],
-        given: Mapping[str, Array],
-        t: NDArray[np.int64],
-        found: Rows,
-    ) -> None:
-        resolved = resolve(self.bundle.plan, found, given, t)
-        lengths = [len(one.t) for one in batch]
+    def _answer(self, batch: Sequence[_Waiting], joined: Joined, found: Rows) -> None:
+        resolved = resolve(self.bundle.plan, found, joined.given, joined.t)
+        lengths, manifest = joined.lengths, self.bundle.manifest
         scores, rungs = scored(self.bundle, resolved, lengths)
-        first = 0
-        for one, length, views in zip(batch, lengths, summaries(resolved, lengths), strict=True):
-            part = slice(first, first + length)
-            first += length
-            if not one.answer.done():
-                one.answer.set_result(Answer(scores[part], views, Rung(int(rungs[part].max()))))
+        for one, part, views in zip(batch, _parts(lengths), summaries(resolved, lengths), strict=True):
+            if not one.done():
+                rung = Rung(int(rungs[part].max()))
+                one.set_result(Scores(scores[part], manifest.name, manifest.version, views, rung))
+
+
+def _parts(lengths: Sequence[int]) -> Iterator[slice]:
+    """Where the rows of each request lie."""
+    first = 0
+    for length in lengths:
+        yield slice(first, first + length)
+        first += length
 
 
 def _soonest_s(batch: Sequence[_Waiting]) -> float:
     """When the first request's time for the store ends; at once where nobody waits any more."""
-    return min((one.read_by_s for one in batch if not one.answer.done()), default=0.0)
+    return min((one.read_by_s for one in batch if not one.done()), default=0.0)
 
 
 def _ends(error: BaseException) -> bool:
@@ -276,14 +263,6 @@ def _unreachable(plan: Plan, rows: int) -> PlanRows:
     return PlanRows.missing(plan, rows, Status.UNREACHABLE)
 
 
-def _joined(batch: Sequence[_Waiting]) -> tuple[Mapping[str, Array], NDArray[np.int64]]:
-    """The columns and times of all requests, one after the other."""
-    if len(batch) == 1:
-        return batch[0].given, batch[0].t
-    given = {name: np.concatenate([one.given[name] for one in batch]) for name in batch[0].columns}
-    return given, np.concatenate([one.t for one in batch])
-
-
 def scored(bundle: Bundle, resolved: Resolved, lengths: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
     """Probabilities and rungs of all rows. Where the model fails for the whole, each request is tried by itself."""
     rows = sum(lengths)
@@ -291,13 +270,12 @@ def scored(bundle: Bundle, resolved: Resolved, lengths: Sequence[int]) -> tuple[
     if scores is None and len(lengths) == 1:
         scores = np.full(rows, np.nan)
     if scores is None:
-        parts, first = [], 0
-        for length in lengths:
-            columns = {name: values[first : first + length] for name, values in resolved.columns.items()}
+        each = []
+        for length, part in zip(lengths, _parts(lengths), strict=True):
+            columns = {name: values[part] for name, values in resolved.columns.items()}
             found = _run(bundle, columns, length, alone=True)
-            parts.append(np.full(length, np.nan) if found is None else found)
-            first += length
-        scores = np.concatenate(parts)
+            each.append(np.full(length, np.nan) if found is None else found)
+        scores = np.concatenate(each)
     broken = ~np.isfinite(scores)
     if broken.any():
         log.error("the model gave no number, its prior is answered", extra={"reason": "no number", **_facts(bundle)})

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lockstep.errors import BadColumn
+from lockstep.errors import BadColumn, TooManyRows
 from lockstep.plan import Array, DType
 from protos.inference import grpc_service_pb2 as pb
 
@@ -98,9 +98,7 @@ def _rows(name: str, shape: Sequence[int], max_rows: int) -> int:
     if rows == 0:
         raise BadColumn(name, "has no rows; send at least one value.")
     if rows > max_rows:
-        raise BadColumn(
-            name, f"has {rows} rows; this server takes at most {max_rows} in one request. Send them in several."
-        )
+        raise TooManyRows(rows, max_rows, name)
     return rows
 
 

@@ -4,7 +4,6 @@ Not an interceptor, and not the generated registration: what an interceptor deci
 once, and a reply may come as the bytes that it will be on the wire.
 """
 
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -13,14 +12,12 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError
 
-from lockstep.errors import BadRequest, LockstepError
-from serving.statuses import UNFORESEEN, sentence, status_of
+from lockstep.errors import BadRequest
+from serving.statuses import failure_of
 
 __all__ = ["register"]
 
 Read = Callable[[bytes], Any]
-
-log = logging.getLogger(__name__)
 
 
 def register(server: grpc.aio.Server, service: ServiceDescriptor, servicer: object) -> None:
@@ -46,13 +43,10 @@ def _unary(handle: Callable[[Any, Any], Awaitable[Any]], read: Read, method: str
     async def guarded(message: bytes, context: grpc.aio.ServicerContext) -> bytes:
         try:
             return _bytes(await handle(_message(read, message, method), context))
-        except LockstepError as error:
-            failure = status_of(error), sentence(error)
         except grpc.aio.AbortError:  # already on its way
             raise
-        except Exception:  # whatever it is, the caller learns no internals
-            log.exception("unforeseen error", extra={"method": method})
-            failure = UNFORESEEN
+        except Exception as error:  # noqa: BLE001 # told or logged
+            failure = failure_of(error, method)
         # Out of the except clause, and without the message: gRPC keeps what abort raises, and with it this frame.
         del message
         await context.abort(*failure)
@@ -69,13 +63,10 @@ def _stream(
             async for reply in handle(_messages(messages, read, method), context):
                 yield _bytes(reply)
             return
-        except LockstepError as error:
-            failure = status_of(error), sentence(error)
         except grpc.aio.AbortError:  # already on its way
             raise
-        except Exception:  # whatever it is, the caller learns no internals
-            log.exception("unforeseen error", extra={"method": method})
-            failure = UNFORESEEN
+        except Exception as error:  # noqa: BLE001 # told or logged
+            failure = failure_of(error, method)
         await context.abort(*failure)
 
     return guarded

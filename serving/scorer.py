@@ -4,12 +4,11 @@ check the request → read the views → resolve → functions and graph → lin
 the request has a rung to fall to, and every answer says which rung it stands on.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Protocol
 
 from lockstep import request
 from lockstep.bundle import Bundle
@@ -17,12 +16,14 @@ from lockstep.errors import BadColumn, BadRequest, UnknownColumn
 from lockstep.plan import Array, Plan
 from lockstep.resolve import Resolved, resolve
 from lockstep.status import Rung
+from serving.answers import Features, Scores, ViewSummary
 from serving.deadline import Deadline
-from serving.explain import FeatureColumn, explained
-from serving.lane import Lane, ViewSummary, found_in_time, scored, summaries
-from serving.models import Models
+from serving.explain import explained
+from serving.lane import Lane, found_in_time, scored, summaries
+from serving.models import Catalogue
 from serving.reader import Reader
 from serving.settings import Settings
+from serving.together import Unchecked
 
 __all__ = ["Features", "Query", "Scorer", "Scores", "ViewSummary", "now_us"]
 
@@ -36,36 +37,23 @@ class Query:
     """A version, an alias, or '' for the champion."""
     columns: Mapping[str, Array | request.Values]
     """By name: of length rows or one, int64, float64 or objects that are str. Not yet checked."""
-    event_us: NDArray[np.int64] | None
-    """t in µs, shape (rows,) or (1,); None: the server's clock."""
+    event_us: Array | request.Values | None
+    """t in µs, integers, of shape (rows,) or (1,); None: the server's clock."""
     explain: bool = False
     """Whether the answer is to say what the model was given."""
 
 
-@dataclass(frozen=True)
-class Features:
-    """What a model is given."""
+class Served(Protocol):
+    """Where a scorer finds its bundles: `serving.models.Models`, which follows a store, or fewer."""
 
-    model: str
-    version: str
-    columns: tuple[FeatureColumn, ...]
-    rungs: NDArray[np.int8]
-    """The Rung of each row. Shape (rows,)."""
+    @property
+    def catalogue(self) -> Catalogue:
+        """What can be served now."""
+        ...
 
-
-@dataclass(frozen=True)
-class Scores:
-    """The answer to a query."""
-
-    scores: NDArray[np.float64]
-    """Probabilities, shape (rows,), in the order of the rows."""
-    model: str
-    version: str
-    views: tuple[ViewSummary, ...]
-    rung: Rung
-    """The worst rung that any row stands on."""
-    features: Features | None = None
-    """What the model was given, where the query asks for it."""
+    def find(self, name: str, version: str) -> Bundle:
+        """The bundle that a version or an alias means. Raises UnknownModel, NoModelYet."""
+        ...
 
 
 def now_us() -> int:
@@ -77,19 +65,22 @@ class Scorer:
     """Answers queries with the models it is given and the rows that its reader finds."""
 
     def __init__(
-        self, models: Models, reader: Reader, settings: Settings, *, clock_us: Callable[[], int] = now_us
+        self, models: Served, reader: Reader, settings: Settings, *, clock_us: Callable[[], int] = now_us
     ) -> None:
         self._models, self._reader, self._settings, self._clock_us = models, reader, settings, clock_us
         self._lanes: dict[tuple[str, str], Lane] = {}
 
     async def score(self, query: Query, deadline: Deadline) -> Scores:
         """Scores of every row. Raises BadRequest, UnknownModel, NoModelYet; a failing store or model does not raise."""
+        return await self.start(query, deadline)
+
+    def start(self, query: Query, deadline: Deadline) -> "asyncio.Future[Scores]":
+        """The same, to be awaited or cancelled later. Raises UnknownModel and NoModelYet at once."""
         bundle = self._models.find(query.model, query.version)
-        given, t = self._checked(bundle.plan, query)
+        unchecked = Unchecked(query.columns, self._times(query))
         if query.explain:
-            return await self._explained(bundle, given, t, deadline)
-        answer = await self._lane(bundle).score(given, t, self._read_by(deadline))
-        return Scores(answer.scores, bundle.manifest.name, bundle.manifest.version, answer.views, answer.rung)
+            return asyncio.ensure_future(self._explained(bundle, unchecked, deadline))
+        return self._lane(bundle).score(unchecked, self._read_by(deadline))
 
     async def features(self, query: Query, names: Sequence[str], deadline: Deadline) -> Features:
         """What the model is given for every row: the columns named, else its inputs. Raises UnknownColumn, and what
@@ -101,24 +92,20 @@ class Scorer:
                 raise UnknownColumn(name, bundle.plan.by_name)
             if place > len(bundle.plan.by_name) or name in names[:place]:
                 raise BadColumn(name, "asked for twice; every feature is named at most once.")
-        given, t = self._checked(bundle.plan, query)
-        resolved = await self._resolved(bundle.plan, given, t, deadline)
-        return _features(bundle, resolved, len(t), names or bundle.plan.inputs)
+        resolved = await self._resolved(bundle.plan, Unchecked(query.columns, self._times(query)), deadline)
+        return _features(bundle, resolved, names or bundle.plan.inputs)
 
-    async def _explained(
-        self, bundle: Bundle, given: Mapping[str, Array], t: NDArray[np.int64], deadline: Deadline
-    ) -> Scores:
+    async def _explained(self, bundle: Bundle, unchecked: Unchecked, deadline: Deadline) -> Scores:
         """Scores, and what they were made of: one read for both."""
-        resolved = await self._resolved(bundle.plan, given, t, deadline)
-        scores, rungs = scored(bundle, resolved, [len(t)])
-        features = _features(bundle, resolved, len(t), tuple(bundle.plan.by_name))
-        (views,) = summaries(resolved, [len(t)])
+        resolved = await self._resolved(bundle.plan, unchecked, deadline)
+        scores, rungs = scored(bundle, resolved, [resolved.rows])
+        features = _features(bundle, resolved, tuple(bundle.plan.by_name))
+        (views,) = summaries(resolved, [resolved.rows])
         rung = Rung(int(rungs.max()))
         return Scores(scores, features.model, features.version, views, rung, replace(features, rungs=rungs))
 
-    async def _resolved(
-        self, plan: Plan, given: Mapping[str, Array], t: NDArray[np.int64], deadline: Deadline
-    ) -> Resolved:
+    async def _resolved(self, plan: Plan, unchecked: Unchecked, deadline: Deadline) -> Resolved:
+        given, t = request.check(plan, *unchecked, max_rows=self._settings.max_rows)
         found = await found_in_time(self._reader.read, plan, given, len(t), self._read_by(deadline))
         return resolve(plan, found, given, t)
 
@@ -126,8 +113,8 @@ class Scorer:
         name = bundle.manifest.name, bundle.manifest.version
         lane = self._lanes.get(name)
         if lane is None or lane.bundle is not bundle:
-            rows, hold_s = self._settings.batch_rows, self._settings.batch_hold_ms / 1e3
-            lane = Lane(bundle, self._reader.read, batch_rows=rows, hold_s=hold_s)
+            most, rows, hold_s = self._settings.max_rows, self._settings.batch_rows, self._settings.batch_hold_ms / 1e3
+            lane = Lane(bundle, self._reader.read, max_rows=most, batch_rows=rows, hold_s=hold_s)
             served = self._models.catalogue.bundles
             self._lanes = {**{other: kept for other, kept in self._lanes.items() if other in served}, name: lane}
         return lane
@@ -136,15 +123,14 @@ class Scorer:
         """When the store's share of the time ends, on the monotonic clock."""
         return time.monotonic() + deadline.remaining_s() * self._settings.reader_share
 
-    def _checked(self, plan: Plan, query: Query) -> request.Query:
-        t = query.event_us
-        if t is None:
-            t = np.array([self._clock_us()], np.int64)
-        elif self._settings.refuse_event_timestamps:
+    def _times(self, query: Query) -> Array | request.Values:
+        if query.event_us is None:
+            return request.Values("i", [self._clock_us()])
+        if self._settings.refuse_event_timestamps:
             raise BadRequest("this server scores at its own clock; send no event_timestamp_us.")
-        return request.check(plan, query.columns, t, max_rows=self._settings.max_rows)
+        return query.event_us
 
 
-def _features(bundle: Bundle, resolved: Resolved, rows: int, names: Sequence[str]) -> Features:
-    columns = explained(bundle.plan, bundle.functions, resolved, rows, names)
+def _features(bundle: Bundle, resolved: Resolved, names: Sequence[str]) -> Features:
+    columns = explained(bundle.plan, bundle.functions, resolved, resolved.rows, names)
     return Features(bundle.manifest.name, bundle.manifest.version, tuple(columns), resolved.rungs())

@@ -9,7 +9,7 @@ from contextlib import aclosing
 import grpc
 
 from lockstep.bundle import Bundle
-from lockstep.errors import BadRequest, ControlRefused, LockstepError, ModelUnloaded, NoModelYet, UnknownModel
+from lockstep.errors import BadRequest, ControlRefused, ModelUnloaded, NoModelYet, UnknownModel
 from protos.inference import grpc_service_pb2 as pb
 from protos.inference import grpc_service_pb2_grpc
 from serving import oip, oip_metadata
@@ -21,6 +21,7 @@ from serving.scorer import Scorer
 from serving.servicers import deadline_of
 from serving.settings import PREFIX, Settings
 from serving.statistics import Statistics, Tally
+from serving.statuses import failure_of
 
 __all__ = ["SERVICE", "InferenceServicer", "add_oip"]
 
@@ -107,12 +108,12 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Scores every request of the stream; replies come in order."""
 
-        async def answer(request: pb.ModelInferRequest) -> pb.ModelStreamInferResponse:
-            return await self._answered(request, deadline_of(context, self._settings))
+        def start(request: pb.ModelInferRequest) -> asyncio.Task[pb.ModelStreamInferResponse]:
+            return asyncio.create_task(self._answered(request, deadline_of(context, self._settings)))
 
-        async with aclosing(in_order(requests, answer, window=WINDOW)) as replies:
+        async with aclosing(in_order(requests, start, window=WINDOW)) as replies:
             async for reply in replies:
-                yield reply
+                yield await reply
 
     async def ModelStatistics(
         self, request: pb.ModelStatisticsRequest, context: grpc.aio.ServicerContext
@@ -177,11 +178,9 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         """A reply of a stream; an error is one, and the stream goes on."""
         try:
             reply = await self._infer(request, deadline)
-        except LockstepError as error:
-            return _failed(request, str(error))
-        except Exception:  # whatever it is, the caller learns no internals
-            log.exception("unforeseen error", extra={"method": "ModelStreamInfer"})
-            return _failed(request, "internal error")
+        except Exception as error:  # noqa: BLE001 # told or logged
+            _, text = failure_of(error, "ModelStreamInfer")
+            return _failed(request, text)
         reply.parameters["triton_final_response"].bool_param = True
         return pb.ModelStreamInferResponse(infer_response=reply)
 

@@ -1,24 +1,22 @@
 """The gRPC service of lockstep.v1. A method is three moves: translate in, call, translate out."""
 
-import logging
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
-from functools import partial
 
 import grpc
 
-from lockstep.errors import LockstepError
 from protos.lockstep.v1 import scorer_pb2 as pb
 from serving import convert
+from serving.answers import Scores
 from serving.deadline import Deadline
 from serving.models import Models
-from serving.ordered import in_order
+from serving.ordered import failed, in_order
 from serving.scorer import Query, Scorer
 from serving.settings import Settings
+from serving.statuses import failure_of
 
 __all__ = ["ScorerServicer", "deadline_of"]
-
-log = logging.getLogger(__name__)
 
 
 class ScorerServicer:
@@ -36,24 +34,17 @@ class ScorerServicer:
         self, requests: AsyncIterator[pb.PredictRequest], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[bytes | pb.PredictStreamResponse]:
         """The same for a stream of requests; one that fails is answered by its failure."""
-        answer = partial(self._answer, context=context)
-        async with aclosing(in_order(requests, answer, window=self._settings.stream_window)) as replies:
-            async for reply in replies:
-                yield reply
+        async with aclosing(in_order(requests, self._start, window=self._settings.stream_window)) as answers:
+            async for answer in answers:
+                yield await _reply(answer)
 
-    async def _answer(
-        self, request: pb.PredictRequest, context: grpc.aio.ServicerContext
-    ) -> bytes | pb.PredictStreamResponse:
+    def _start(self, request: pb.PredictRequest) -> "asyncio.Future[Scores]":
         # A stream may live for days; each of its requests has the time that one without a deadline has.
         deadline = Deadline.after(self._settings.default_deadline_ms / 1e3)
         try:
-            query = self._query(request)
-            return convert.in_stream(convert.reply(await self._scorer.score(query, deadline)))
-        except LockstepError as error:
-            return convert.failure(error)
-        except Exception:  # one request of many: the others are not to end with it
-            log.exception("unforeseen error", extra={"method": "PredictStream"})
-            return convert.unforeseen()
+            return self._scorer.start(self._query(request), deadline)
+        except Exception as error:  # noqa: BLE001 # one request of many: the others are not to end with it
+            return failed(error)
 
     def _query(self, request: pb.PredictRequest) -> Query:
         return convert.query(request, max_rows=self._settings.max_rows, explain=request.explain)
@@ -78,6 +69,14 @@ class ScorerServicer:
     async def GetModel(self, request: pb.GetModelRequest, context: grpc.aio.ServicerContext) -> pb.GetModelResponse:
         """One version of a model."""
         return convert.description(self._models.find(request.model, request.version))
+
+
+async def _reply(answer: "asyncio.Future[Scores]") -> bytes | pb.PredictStreamResponse:
+    """An error is a reply too: the stream goes on."""
+    try:
+        return convert.in_stream(convert.reply(await answer))
+    except Exception as error:  # noqa: BLE001 # told or logged
+        return convert.failure(*failure_of(error, "PredictStream"))
 
 
 def deadline_of(context: grpc.aio.ServicerContext, settings: Settings) -> Deadline:

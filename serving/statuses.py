@@ -1,16 +1,22 @@
-"""Which gRPC status an error leaves as: one table, applied by `serving.rpc`."""
+"""Which gRPC status an error leaves as: one table, applied wherever an error leaves."""
+
+import logging
 
 import grpc
 
 from lockstep import errors
 from lockstep.errors import LockstepError
 
-__all__ = ["STATUSES", "UNFORESEEN", "sentence", "status_of"]
+__all__ = ["STATUSES", "UNFORESEEN", "failure_of", "sentence", "status_of"]
 
-UNFORESEEN = (grpc.StatusCode.INTERNAL, "internal error")
+Failure = tuple[grpc.StatusCode, str]
+
+UNFORESEEN: Failure = (grpc.StatusCode.INTERNAL, "internal error")
 """What the caller learns of an error that nobody foresaw."""
 LONGEST = 2000
 """Bytes of a sentence in its header; names in it are chosen by strangers."""
+
+log = logging.getLogger(__name__)
 
 STATUSES: dict[type[LockstepError], grpc.StatusCode] = {
     errors.BadRequest: grpc.StatusCode.INVALID_ARGUMENT,
@@ -27,10 +33,13 @@ STATUSES: dict[type[LockstepError], grpc.StatusCode] = {
     errors.BadFile: grpc.StatusCode.INTERNAL,
     errors.BadSetting: grpc.StatusCode.INTERNAL,
     errors.EvaluationRefused: grpc.StatusCode.INTERNAL,
+    errors.ExportDiffers: grpc.StatusCode.INTERNAL,
+    errors.ExportRefused: grpc.StatusCode.INTERNAL,
     errors.GateFailed: grpc.StatusCode.INTERNAL,
     errors.MaterializeFailed: grpc.StatusCode.INTERNAL,
     errors.MissingTool: grpc.StatusCode.INTERNAL,
     errors.NoAnswer: grpc.StatusCode.INTERNAL,
+    errors.PartsRefused: grpc.StatusCode.INTERNAL,
     errors.SchemaRefused: grpc.StatusCode.INTERNAL,
     errors.RecordRefused: grpc.StatusCode.INTERNAL,
     errors.TablesRefused: grpc.StatusCode.INTERNAL,
@@ -38,6 +47,14 @@ STATUSES: dict[type[LockstepError], grpc.StatusCode] = {
     errors.WritesUnconfirmed: grpc.StatusCode.INTERNAL,
 }
 """By error class; a class that is not listed takes the status of its nearest base."""
+
+
+def failure_of(error: Exception, method: str) -> Failure:
+    """What the caller of a method is told. An error that nobody foresaw is logged: the caller learns no internals."""
+    if isinstance(error, LockstepError):
+        return status_of(error), sentence(error)
+    log.error("unforeseen error", exc_info=error, extra={"method": method})
+    return UNFORESEEN
 
 
 def status_of(error: LockstepError) -> grpc.StatusCode:

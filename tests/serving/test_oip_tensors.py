@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lockstep.errors import BadColumn
+from lockstep.errors import BadRequest
 from lockstep.plan import DType
 from protos.inference import grpc_service_pb2 as pb
 from serving.oip_tensors import DATATYPES, NATURAL, TAKEN, Output, column, put
@@ -94,7 +94,7 @@ BAD_RAW = {
 @pytest.mark.parametrize("case", BAD_RAW.values(), ids=BAD_RAW.keys())
 def test_a_bad_raw_tensor_is_refused_by_name_and_row(case: tuple[Any, ...]) -> None:
     wanted, datatype, shape, buffer, *parts = case
-    with pytest.raises(BadColumn) as raised:
+    with pytest.raises(BadRequest) as raised:
         column(Tensor(name="x", datatype=datatype, shape=shape), buffer, wanted, 5)
     assert all(part in str(raised.value) for part in ("column 'x'", *parts)), str(raised.value)
 
@@ -122,7 +122,7 @@ BAD_TYPED = {
 @pytest.mark.parametrize("case", BAD_TYPED.values(), ids=BAD_TYPED.keys())
 def test_a_bad_typed_tensor_is_refused_by_name_and_row(case: tuple[Any, ...]) -> None:
     wanted, sent, *parts = case
-    with pytest.raises(BadColumn) as raised:
+    with pytest.raises(BadRequest) as raised:
         column(sent, None, wanted, 5)
     assert all(part in str(raised.value) for part in ("column 'x'", *parts)), str(raised.value)
 
@@ -131,7 +131,7 @@ def test_a_bad_typed_tensor_is_refused_by_name_and_row(case: tuple[Any, ...]) ->
 def test_bytes_that_nobody_wrote_never_crash_and_never_lie(buffer: bytes, rows: int) -> None:
     try:
         got = column(Tensor(name="x", datatype="BYTES", shape=[rows]), buffer, DType.STRING, 5)
-    except BadColumn:
+    except BadRequest:
         return
     assert raw_of("BYTES", *got) == buffer
 
