@@ -11,7 +11,7 @@ them apart, because it is made over the view's name as well: such a row is UNREA
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
@@ -30,7 +30,7 @@ from lockstep.rows import cast
 from lockstep.schema import DType, Field
 from lockstep.times import from_datetime
 
-__all__ = ["KeySpace", "leb128", "varint"]
+__all__ = ["KeySpace", "key_part", "last_key_part", "varint"]
 
 _NUMBERS: Final = frozenset({DType.INT32, DType.INT64, DType.BOOL, DType.TIMESTAMP})
 _TEXTS: Final = frozenset({DType.STRING, DType.BYTES})
@@ -96,14 +96,16 @@ class KeySpace:
 
     def encode_one(self, values: Mapping[str, Any]) -> bytes:
         """The key of one row of Python values, a time as a datetime or µs. Raises UnknownColumn and BadColumn."""
-        parts = [self.prefix]
-        for place, field in enumerate(self.in_order):
+        for field in self.in_order:
             if field.name not in values:
                 raise UnknownColumn(field.name, values)
-            part = _one(values[field.name], field)
-            text = field.dtype in _TEXTS and place < len(self.in_order) - 1
-            parts.append(varint(len(part)) + part if text else part)
-        return b"".join(parts)
+        return self.key([_one(values[field.name], field) for field in self.in_order])
+
+    def key(self, values: Sequence[int | str | bytes]) -> bytes:
+        """The key of values that fit the join keys, in the order of `in_order`; a time in µs."""
+        if not values:
+            return self.prefix
+        return self.prefix + b"".join(map(key_part, values[:-1])) + last_key_part(values[-1])
 
 
 def _rows(columns: Mapping[str, Any] | pa.Table | pa.RecordBatch) -> int:
@@ -131,19 +133,13 @@ def _encoded(column: pa.Array, dtype: DType) -> pa.BinaryArray:
     return arrays.of_pieces(data, ends, null, pa.binary())
 
 
-def leb128(values: NDArray[np.uint64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The LEB128 of each value in a row of a matrix, and which bytes of it count. Both of shape (n, longest)."""
+def _end_to_end(values: NDArray[np.uint64]) -> tuple[NDArray[np.uint8], Ints]:
+    """The LEB128 of each value end to end, and the n + 1 offsets."""
     lengths = np.searchsorted(_STEPS, values, side="right") + 1
     places = np.arange(int(lengths.max(initial=1)))
     groups = (values[:, None] >> (_BITS * places).astype(np.uint64)).astype(np.uint8) & np.uint8(0x7F)
     groups |= np.where(places < lengths[:, None] - 1, np.uint8(0x80), np.uint8(0))
-    return groups, places < lengths[:, None]
-
-
-def _end_to_end(values: NDArray[np.uint64]) -> tuple[NDArray[np.uint8], Ints]:
-    """The LEB128 of each value end to end, and the n + 1 offsets."""
-    groups, kept = leb128(values)
-    return groups[kept], offsets(kept.sum(axis=1))
+    return groups[places < lengths[:, None]], offsets(lengths)
 
 
 def _with_length(texts: pa.BinaryArray) -> pa.BinaryArray:
@@ -155,23 +151,32 @@ def _join(prefix: bytes, parts: list[pa.BinaryArray]) -> pa.BinaryArray:
     return pc.binary_join_element_wise(pa.scalar(prefix, pa.binary()), *parts, b"")
 
 
-def _one(value: Any, field: Field) -> bytes:
-    if field.dtype is DType.STRING and isinstance(value, str):
-        return value.encode()
-    if field.dtype is DType.BYTES and isinstance(value, bytes):
-        return value
+def _one(value: Any, field: Field) -> int | str | bytes:
+    """A value of a join key as `KeySpace.key` takes it. Raises BadColumn."""
+    if isinstance(value, str if field.dtype is DType.STRING else bytes) and field.dtype in _TEXTS:
+        text: str | bytes = value
+        return text
     number = from_datetime(value) if isinstance(value, datetime) else value
     if field.dtype in _NUMBERS and isinstance(number, int | np.integer | np.bool_):
         low, high = _RANGES[field.dtype]
         if low <= number <= high:
-            return _signed(int(number))
+            return int(number)
     raise BadColumn(field.name, f"{value!r} cannot be a join key of type {field.dtype.value}")
 
 
 @lru_cache(maxsize=1 << 16)
-def _signed(value: int) -> bytes:
-    """Few ids are most of the traffic."""
-    return varint((value << 1) ^ (value >> 63))
+def last_key_part(value: int | str | bytes) -> bytes:
+    """The bytes of a value in the last place. Few ids are most of the traffic."""
+    if isinstance(value, int):
+        return varint((value << 1) ^ (value >> 63))
+    return value.encode() if isinstance(value, str) else value
+
+
+@lru_cache(maxsize=1 << 16)
+def key_part(value: int | str | bytes) -> bytes:
+    """The bytes of a value before the last place: a text goes after its length."""
+    part = last_key_part(value)
+    return part if isinstance(value, int) else varint(len(part)) + part
 
 
 def varint(value: int) -> bytes:

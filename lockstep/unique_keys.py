@@ -5,12 +5,11 @@ integers is faster here than numpy up to a thousand rows, which is the most a re
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from lockstep.keys import KeySpace, varint
+from lockstep.keys import KeySpace, key_part, last_key_part
 from lockstep.plan import Array
 from lockstep.ragged import Ints
 
@@ -50,26 +49,10 @@ class GivenKeys:
 
 
 def _keys(space: KeySpace, values: Iterable[Any], width: int) -> list[bytes]:
+    """As `KeySpace.key`, written out for the widths of most views: a third of the time."""
     prefix = space.prefix
     if width == 1:
-        return [prefix + _last(value) for value in values]
-    return [prefix + b"".join(map(_part, value[:-1])) + _last(value[-1]) for value in values]
-
-
-@lru_cache(maxsize=1 << 16)
-def _last(value: int | str) -> bytes:
-    """A value in the last place. Few ids are most of the traffic."""
-    return _int(value) if isinstance(value, int) else value.encode()
-
-
-@lru_cache(maxsize=1 << 16)
-def _part(value: int | str) -> bytes:
-    """A value before the last place: a string goes after its length."""
-    if isinstance(value, int):
-        return _int(value)
-    text = value.encode()
-    return varint(len(text)) + text
-
-
-def _int(value: int) -> bytes:
-    return varint((value << 1) ^ (value >> 63))
+        return [prefix + last_key_part(value) for value in values]
+    if width == 2:
+        return [prefix + key_part(first) + last_key_part(last) for first, last in values]
+    return [space.key(value) for value in values]

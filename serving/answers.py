@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +40,7 @@ class Features:
     """The Rung of each row. Shape (rows,)."""
 
 
-@dataclass(frozen=True)
-class Scores:
+class Scores(NamedTuple):
     """The answer to a query."""
 
     scores: NDArray[np.float64]

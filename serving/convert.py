@@ -1,8 +1,10 @@
 """The one place where the protobuf of lockstep.v1 meets domain values."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from operator import attrgetter
+from typing import Any
 
 import grpc
 import numpy as np
@@ -29,8 +31,8 @@ _RESPONSE = bytes([1 << 3 | 2])
 
 
 def query(request: Request, *, max_rows: int, explain: bool = False) -> Query:
-    """The query of a request. Raises BadRequest or BadColumn for what no plan could take, and for more than `max_rows`
-    values in a column.
+    """The query of a request. Raises BadRequest or BadColumn for what no plan could take, and TooManyRows for more than
+    `max_rows` values in a column.
     """
     if not request.model:
         raise BadRequest("the request names no model; set `model`.")
@@ -39,31 +41,29 @@ def query(request: Request, *, max_rows: int, explain: bool = False) -> Query:
         name = column.name
         if name in columns:
             raise BadColumn(name, "sent twice; every column is named at most once.")
-        columns[name] = _values(column, max_rows)
-    _check_count("event_timestamp_us", len(request.event_timestamp_us), max_rows)
-    times = request.event_timestamp_us[:]
-    return Query(request.model, request.version, columns, Values("i", times) if times else None, explain)
+        found = _KINDS.get(column.WhichOneof("values"))
+        if found is None:
+            raise BadColumn(name, "carries no values; set one of int64s, doubles or strings.")
+        kind, values_of = found
+        columns[name] = _values(name, kind, values_of(column), max_rows)
+    times = request.event_timestamp_us
+    t = _values("event_timestamp_us", "i", times, max_rows) if times else None
+    return Query(request.model, request.version, columns, t, explain)
 
 
-def _values(column: pb.Column, max_rows: int) -> Values:
+_KINDS: dict[str | None, tuple[str, Callable[[pb.Column], Sequence[Any]]]] = {
+    "int64s": ("i", attrgetter("int64s.values")),
+    "doubles": ("f", attrgetter("doubles.values")),
+    "strings": ("O", attrgetter("strings.values")),
+}
+"""What each of the fields that carry values holds, and where."""
+
+
+def _values(name: str, kind: str, values: Sequence[Any], max_rows: int) -> Values:
     """As they lie in the message: an array is made once, when their type and number are known to be right."""
-    match column.WhichOneof("values"):
-        case "int64s":
-            kind, values = "i", column.int64s.values
-        case "doubles":
-            kind, values = "f", column.doubles.values
-        case "strings":
-            kind, values = "O", column.strings.values
-        case _:
-            raise BadColumn(column.name, "carries no values; set one of int64s, doubles or strings.")
-    _check_count(column.name, len(values), max_rows)
-    return Values(kind, values[:])
-
-
-def _check_count(name: str, count: int, max_rows: int) -> None:
-    """Before a Python object is made for each value."""
-    if count > max_rows:
-        raise TooManyRows(count, max_rows, name)
+    if len(values) > max_rows:  # before a Python object is made for each
+        raise TooManyRows(len(values), max_rows, name)
+    return Values(kind, values[:])  # type: ignore[arg-type] # a slice of a repeated field is a list
 
 
 def reply(scores: Scores) -> bytes:

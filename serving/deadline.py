@@ -1,13 +1,12 @@
 """One monotonic deadline travels with a request."""
 
 import time
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["Deadline"]
 
 
-@dataclass(frozen=True)
-class Deadline:
+class Deadline(NamedTuple):
     """The moment by which the caller wants its answer."""
 
     at_s: float

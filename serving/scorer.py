@@ -7,8 +7,8 @@ the request has a rung to fall to, and every answer says which rung it stands on
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 
 from lockstep import request
 from lockstep.bundle import Bundle
@@ -28,8 +28,7 @@ from serving.together import Unchecked
 __all__ = ["Features", "Query", "Scorer", "Scores", "ViewSummary", "now_us"]
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(NamedTuple):
     """What a caller asks."""
 
     model: str

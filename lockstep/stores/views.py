@@ -62,14 +62,7 @@ class StoredView:
         """The Redis key of each entity key. Raises BadColumn for NULL and for a value that is no key."""
         space = self.record.key_space
         names = [field.name for field in space.in_order]
-        return [
-            space.encode_one(
-                {names[0]: key_value(key.entity_values[0], names[0])[1]}
-                if key.join_keys == names and len(names) == 1
-                else _values(key, space.in_order)
-            )
-            for key in entity_keys
-        ]
+        return [space.encode_one(_values(key, names)) for key in entity_keys]
 
     def keys_or_none(self, entity_keys: Sequence[EntityKey]) -> list[bytes | None]:
         """The same, with None for an entity key that holds NULL."""
@@ -97,12 +90,16 @@ def _has_null(key: EntityKey) -> bool:
     return any(value.WhichOneof("val") in (None, "null_val") for value in key.entity_values)
 
 
-def _values(key: EntityKey, wanted: Sequence[Field]) -> dict[str, Any]:
-    values = dict(zip(key.join_keys, key.entity_values, strict=True))
-    missing = [field.name for field in wanted if field.name not in values]
-    if missing:
-        raise BadColumn(missing[0], f"this join key is missing; the request has {', '.join(values) or 'none'}")
-    return {field.name: key_value(values[field.name], field.name)[1] for field in wanted}
+def _values(key: EntityKey, wanted: list[str]) -> dict[str, Any]:
+    """The values of these join keys, by name. Raises BadColumn."""
+    found = key.entity_values
+    if key.join_keys != wanted:
+        by_name = dict(zip(key.join_keys, found, strict=True))
+        missing = [name for name in wanted if name not in by_name]
+        if missing:
+            raise BadColumn(missing[0], f"this join key is missing; the request has {', '.join(by_name) or 'none'}")
+        found = [by_name[name] for name in wanted]
+    return {name: key_value(value, name)[1] for name, value in zip(wanted, found, strict=True)}
 
 
 def stored_view(project: str, name: str, view: Any) -> StoredView:

@@ -66,7 +66,7 @@ def test_the_version_goes_along_as_it_was_sent() -> None:
 )
 def test_t_comes_as_a_tensor_or_as_a_parameter(request_: pb.ModelInferRequest) -> None:
     asked = read(request_)
-    assert asked.query.event_us is not None
+    assert isinstance(asked.query.event_us, np.ndarray)
     assert (asked.query.event_us.dtype, asked.query.event_us.tolist()) == (np.dtype(np.int64), [NOON])
     assert set(asked.query.columns) == {"ip", "bid"}
 
