@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-__all__ = ["run"]
+__all__ = ["new_loop", "run"]
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
@@ -15,3 +15,13 @@ def run(main: Coroutine[Any, Any, None]) -> None:
         asyncio.run(main)
     else:
         run_fast(main)
+
+
+def new_loop() -> asyncio.AbstractEventLoop:
+    """A loop of the same kind, for a thread of its own."""
+    try:
+        from uvloop import new_event_loop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = new_event_loop()
+    return loop

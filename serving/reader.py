@@ -9,7 +9,10 @@ from lockstep.plan import Array, Plan
 from lockstep.resolve import PlanRows, ViewRows
 from serving.settings import Settings
 
-__all__ = ["Reader", "open_reader"]
+__all__ = ["PREPARE_S", "Reader", "open_reader"]
+
+PREPARE_S = 5.0
+"""How long the online store may take to say what its views mean."""
 
 
 class Reader(Protocol):

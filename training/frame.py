@@ -23,7 +23,17 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
     from feast import FeatureStore
 
-__all__ = ["Frame", "as_column", "assemble", "fetch", "fetch_as_served", "given_columns", "micros"]
+__all__ = [
+    "Frame",
+    "as_column",
+    "assemble",
+    "fetch",
+    "fetch_as_served",
+    "given_columns",
+    "micros",
+    "rows_found",
+    "view_tables",
+]
 
 _ROW = "row_of_the_spine"
 
@@ -126,15 +136,32 @@ def fetch_as_served(store: "FeatureStore", plan: Plan, spine: pa.Table, runs_us:
     connection.register(
         "spine", spine.select([EVENT_TIMESTAMP, *(name for name in plan.given if name in spine.column_names)])
     )
-    tables = [_view_table(connection, store, plan, view) for view in plan.views]
     joined = join(
-        connection, "spine", EVENT_TIMESTAMP, tables, as_served=AsServed(runs_us), timestamps=True, apply_ttl=False
+        connection,
+        "spine",
+        EVENT_TIMESTAMP,
+        view_tables(connection, store, plan),
+        as_served=AsServed(runs_us),
+        timestamps=True,
+        apply_ttl=False,
     ).to_arrow_table()
-    return {view.name: _served_rows(plan, view.name, joined) for view in plan.views}
+    return rows_found(plan, joined)
+
+
+def view_tables(connection: "DuckDBPyConnection", store: "FeatureStore", plan: Plan) -> list[ViewTable]:
+    """The tables behind a plan's views, their fields as `<view>__<field>`, for joins on this connection.
+
+    Raises TablesRefused where the table of a view is not one of files.
+    """
+    return [_view_table(connection, store, plan, view) for view in plan.views]
+
+
+def rows_found(plan: Plan, joined: pa.Table) -> dict[str, ViewRows]:
+    """What a join of `view_tables` with timestamps found, by view; nothing is judged by a TTL yet."""
+    return {view.name: _found(plan, view.name, joined) for view in plan.views}
 
 
 def _view_table(connection: "DuckDBPyConnection", store: "FeatureStore", plan: Plan, view: View) -> ViewTable:
-    """Raises TablesRefused where the view's table is not one of files."""
     from lockstep.stores.sources import column, file_source, relation_of  # imports Feast
 
     source = file_source(store.get_feature_view(view.name).batch_source, f"view {view.name!r}")
@@ -149,7 +176,7 @@ def _view_table(connection: "DuckDBPyConnection", store: "FeatureStore", plan: P
     )
 
 
-def _served_rows(plan: Plan, view: str, joined: pa.Table) -> ViewRows:
+def _found(plan: Plan, view: str, joined: pa.Table) -> ViewRows:
     times = joined[f"{view}__{EVENT_TIMESTAMP}"]
     found = np.where(times.is_valid().to_numpy(), np.int8(Status.PRESENT), np.int8(Status.NOT_FOUND))
     rows = _view_rows(plan, view, joined, micros(pc.fill_null(times, pa.scalar(0, pa.int64()).cast(times.type))))

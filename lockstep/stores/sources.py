@@ -19,11 +19,13 @@ __all__ = [
     "column",
     "delta",
     "delta_options",
+    "delta_table",
     "file_source",
     "filesystem_of",
     "is_remote",
     "local_path",
     "parquet",
+    "parquet_files",
     "relation_of",
 ]
 
@@ -54,7 +56,7 @@ def local_path(path: str, repo_path: Path | None) -> Path:
 def relation_of(connection: duckdb.DuckDBPyConnection, source: FileSource, repo_path: Path | None) -> str:
     """SQL that can stand after FROM. Raises TablesRefused where there is nothing to read."""
     if isinstance(source.file_format, DeltaFormat):
-        return _registered(connection, _delta_table(source, repo_path).to_pyarrow_dataset())
+        return _registered(connection, delta_table(source, repo_path).to_pyarrow_dataset())
     if is_remote(source.path):
         filesystem, path = filesystem_of(source)
         return _registered(connection, pyarrow.dataset.dataset(path, filesystem=filesystem, format="parquet"))
@@ -67,10 +69,20 @@ def parquet(path: Path, otherwise: str = "Build the table first, or correct the 
     Files of one table may differ in columns: a column that an older file lacks is NULL there. Raises TablesRefused
     where there is no file, and says `otherwise`.
     """
-    pattern = str(path / "**" / "*.parquet") if path.is_dir() else str(path)
-    if not glob(pattern, recursive=True):
-        raise TablesRefused(f"no Parquet file at {pattern}. {otherwise}")
-    return "read_parquet('" + pattern.replace("'", "''") + "', union_by_name = true)"
+    parquet_files(path, otherwise)
+    return "read_parquet('" + _pattern(path).replace("'", "''") + "', union_by_name = true)"
+
+
+def parquet_files(path: Path, otherwise: str = "Build the table first, or correct the source's path.") -> list[Path]:
+    """The same files, in the order of their names. Raises TablesRefused where there is none, and says `otherwise`."""
+    found = sorted(glob(_pattern(path), recursive=True))
+    if not found:
+        raise TablesRefused(f"no Parquet file at {_pattern(path)}. {otherwise}")
+    return [Path(each) for each in found]
+
+
+def _pattern(path: Path) -> str:
+    return str(path / "**" / "*.parquet") if path.is_dir() else str(path)
 
 
 def _registered(connection: duckdb.DuckDBPyConnection, dataset: Any) -> str:
@@ -105,6 +117,7 @@ def delta_options(source: FileSource) -> dict[str, str]:
     return {**{name: value for name, value in credentials.items() if name.startswith("AWS_")}, **endpoint}
 
 
-def _delta_table(source: FileSource, repo_path: Path | None) -> Any:
+def delta_table(source: FileSource, repo_path: Path | None) -> Any:
+    """The Delta table behind a source. Raises MissingTool where deltalake is not installed."""
     path = source.path if is_remote(source.path) else str(local_path(source.path, repo_path))
     return delta().DeltaTable(path, storage_options=delta_options(source))
