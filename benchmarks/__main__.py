@@ -126,6 +126,27 @@ BENCHMARKS: Final = (
             Figure("memory_ratio_shared", "… three views on one entity", 1.1, "less"),
         ),
     ),
+    Benchmark(
+        "predict",
+        (
+            Figure(
+                "speedup_unary",
+                "gRPC predict, one row, 8 callers: times as many answers as Feast's SDK with scikit-learn",
+                25,
+                "more",
+            ),
+            Figure("cpu_over_echo", "… server CPU of a request over that of a bare gRPC echo", 1.5, "less"),
+            Figure("speedup_best_stock", "… times as many as the best service of stock parts", 4, "more"),
+            Figure("speedup_stream", "… streaming, over single calls of Feast's SDK with scikit-learn", 80, "more"),
+            Figure("p99_over_echo", "… p99 at half of the peak rate, over the echo's", 3, "less"),
+            Figure("speedup_100", "100 candidates a call: over Feast's SDK with scikit-learn", 45, "more"),
+            Figure("speedup_best_stock_100", "… over the best service of stock parts", 20, "more"),
+            Figure("scores_per_second", "… scores a second, on cores that the load generator shares", 180_000, "more"),
+            Figure("speedup_mlserver", "calls that carry all features: over MLServer", 5, "more"),
+            Figure("cold_start_s", "process start to first score, seconds", 1, "less"),
+            Figure("worker_mb", "memory of a worker, MB", 150, "less"),
+        ),
+    ),
 )
 
 

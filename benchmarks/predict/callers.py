@@ -1,0 +1,194 @@
+"""Callers on one connection: closed-loop for throughput, open-loop for latency, streams.
+
+In a closed loop each caller asks again when it has its answer. In an open loop calls leave at fixed times, and a
+latency counts from the time at which its call should have left. One thread and no event loop: `select` waits to the
+microsecond, an event loop's timers to the millisecond.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from select import select
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.predict.http2 import ENDED, Connection
+
+__all__ = ["Closed", "Messages", "Open", "Order", "Seen", "Streams", "carry_out"]
+
+LEAD_S: Final = 0.02
+"""Between the order and the first arrival of an open loop."""
+PATIENCE_S: Final = 20.0
+
+
+@dataclass(frozen=True)
+class Closed:
+    """Callers that wait for their answers."""
+
+    callers: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Open:
+    """Calls at a fixed rate."""
+
+    rate: float
+    """Calls a second."""
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Streams with some requests of each on the way."""
+
+    streams: int
+    ahead: int
+    """Of each stream."""
+    seconds: float
+
+
+Order = Closed | Open | Streams
+
+
+@dataclass(frozen=True)
+class Messages:
+    """One set of messages: requests as they go over the wire, and what to expect."""
+
+    requests: Sequence[bytes]
+    scores: Sequence[NDArray[np.float64]] | None
+    """Of each request, shape (rows,); None: whatever comes is right."""
+
+
+@dataclass
+class Seen:
+    """What came of an order."""
+
+    rate: float = 0.0
+    """Answers a second within the round's time; of an open loop, until the last one came."""
+    latency_s: list[float] = field(default_factory=list)
+    late_s: list[float] = field(default_factory=list)
+    """How late the calls of an open loop left."""
+    replies: list[tuple[int, bytes]] = field(default_factory=list)
+    """Place of the request, and its answer."""
+    failed: int = 0
+
+
+def carry_out(order: Order, connection: Connection, messages: Messages, first: int) -> Seen:
+    """Carry out an order, beginning with the message at `first`. Raises OSError, TimeoutError where nothing comes."""
+    round_ = _Round(connection, messages, first)
+    match order:
+        case Closed():
+            round_.closed(order)
+        case Open():
+            round_.open(order)
+        case Streams():
+            round_.streams(order)
+    return round_.seen
+
+
+class _Round:
+    """One order on its way."""
+
+    def __init__(self, connection: Connection, messages: Messages, first: int) -> None:
+        self.seen = Seen()
+        self._connection, self._messages, self._next = connection, messages, first
+        self._sent: dict[int, deque[tuple[int, float]]] = {}
+        """By stream the requests on their way: the place of each, and when it should have left."""
+
+    def closed(self, order: Closed) -> None:
+        """Every caller asks, and asks again when its call has ended."""
+        start = time.perf_counter()
+        until, in_time = start + order.seconds, 0
+        for _ in range(order.callers):
+            self._call(time.perf_counter())
+        while self._sent:
+            for stream, message, now in self._events(PATIENCE_S):
+                if message is not ENDED:
+                    self._note(stream, message, now)
+                    in_time += now < until
+                    continue
+                self._ended(stream)
+                if now < until:
+                    self._call(time.perf_counter())
+        self.seen.rate = in_time / order.seconds
+
+    def open(self, order: Open) -> None:
+        """Calls leave when they are due, whether or not others have ended."""
+        due = (time.perf_counter() + LEAD_S + np.arange(0, order.seconds, 1 / order.rate)).tolist()
+        left = 0
+        while left < len(due) or self._sent:
+            while left < len(due) and due[left] <= (now := time.perf_counter()):
+                self.seen.late_s.append(now - due[left])
+                self._call(due[left])
+                left += 1
+            wait_s = due[left] - time.perf_counter() if left < len(due) else PATIENCE_S
+            for stream, message, now in self._events(max(0.0, wait_s), due=left < len(due)):
+                if message is ENDED:
+                    self._ended(stream)
+                else:
+                    self._note(stream, message, now)
+        self.seen.rate = len(self.seen.latency_s) / max(order.seconds, time.perf_counter() - due[0])
+
+    def streams(self, order: Streams) -> None:
+        """Every stream keeps so many requests on their way, until the time is over."""
+        start = time.perf_counter()
+        until, in_time = start + order.seconds, 0
+        for _ in range(order.streams):
+            stream = self._connection.begin()
+            self._sent[stream] = deque()
+            for _ in range(order.ahead):
+                self._send(stream)
+        while self._sent:
+            for stream, message, now in self._events(PATIENCE_S):
+                if message is ENDED:
+                    self._ended(stream)
+                    continue
+                self._note(stream, message, now)
+                in_time += now < until
+                if now < until:
+                    self._send(stream)
+                elif not self._sent[stream]:
+                    self._connection.end(stream)
+        self.seen.rate = in_time / order.seconds
+
+    def _message(self) -> tuple[int, bytes]:
+        place = self._next % len(self._messages.requests)
+        self._next += 1
+        return place, self._messages.requests[place]
+
+    def _call(self, due: float) -> None:
+        place, message = self._message()
+        self._sent[self._connection.call(message)] = deque([(place, due)])
+
+    def _send(self, stream: int) -> None:
+        place, message = self._message()
+        self._connection.send(stream, message)
+        self._sent[stream].append((place, time.perf_counter()))
+
+    def _events(self, wait_s: float, *, due: bool = False) -> Iterator[tuple[int, bytes | None, float]]:
+        """Send what was written; then what comes within some time, and when it was read.
+
+        Raises TimeoutError where nothing comes, unless the next call is due then.
+        """
+        connection = self._connection
+        full = [connection.socket] if connection.flush() else []
+        readable, writable, _ = select([connection.socket], full, [], wait_s)
+        if readable:
+            events, now = connection.receive(), time.perf_counter()
+            for stream, message in events:
+                yield stream, message, now
+        elif not writable and not due:
+            raise TimeoutError(f"no answer for {wait_s} s")
+
+    def _note(self, stream: int, message: bytes, now: float) -> None:
+        place, due = self._sent[stream].popleft()
+        self.seen.replies.append((place, message))
+        self.seen.latency_s.append(now - due)
+
+    def _ended(self, stream: int) -> None:
+        """Note that a stream has ended; what was still on its way there has failed."""
+        self.seen.failed += len(self._sent.pop(stream))
