@@ -40,7 +40,7 @@ protos: install ## make the generated files under protos/ again
 	$(BIN)/python -m protos.make
 
 lock: ## resolve the newest versions that pyproject.toml allows into requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra c --extra skops --python-version 3.11 --universal --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --output-file requirements.lock
 
 clean: ## remove what was installed and made, the data of the demo included

@@ -7,7 +7,7 @@ anything is parsed, and the golden rows scored before the bundle is handed out. 
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from lockstep.bundle_format import FORMAT
 from lockstep.errors import BundleRefused
 from lockstep.functions import Function, load, model_inputs
-from lockstep.graph import Graph, Link
+from lockstep.link import Link
+from lockstep.model import KINDS, Model, kind_of
 from lockstep.plan import Array, Computed, Plan, digest
 
 __all__ = ["Bundle", "Manifest", "build", "golden_rows", "pack", "parts_at"]
 
 MANIFEST = "manifest.json"
-MODEL = "model.onnx"
+MODEL = KINDS["onnx"].path
 GOLDEN = "golden.parquet"
 SCORE = "__score"
 MAX_ODDS_DIFFERENCE = 1e-5
@@ -39,7 +40,7 @@ class Manifest:
     version: str
     created_us: int
     kind: str
-    """The interface between building and scoring: 'onnx'."""
+    """The interface between building and scoring: 'onnx', 'coefficients' or 'skops'."""
     plan: Plan
     link: Link
     prior: float
@@ -54,10 +55,14 @@ class Manifest:
     """Revision of the code that trained it, with '+' after it where the working tree had changes; '' where unknown."""
     files: dict[str, str]
     """SHA-256 by path, of every file of the bundle but the manifest."""
+    trusted: list[str] = field(default_factory=list)
+    """Types that its skops file may hold, if they are among those that the scorer trusts; absent for other kinds."""
 
     def to_json(self) -> bytes:
         """The manifest file."""
         plain = {"format": FORMAT, **asdict(self), "plan": self.plan.to_json()}
+        if not self.trusted:
+            del plain["trusted"]  # a scorer that is older than the field reads all other kinds
         return json.dumps(plain, indent=2, allow_nan=False).encode() + b"\n"
 
     @staticmethod
@@ -81,7 +86,8 @@ class Bundle:
 
     manifest: Manifest
     functions: Mapping[str, Function]
-    graph: Graph
+    graph: Model
+    """What scores, of whatever kind."""
     files: Mapping[str, bytes]
 
     @property
@@ -91,15 +97,26 @@ class Bundle:
 
     def raw(self, resolved: Mapping[str, Array], rows: int) -> NDArray[np.float64]:
         """Raw scores of resolved columns, shape (rows,)."""
-        return self.graph.raw(model_inputs(self.plan, self.functions, resolved, rows))
+        return self.graph.raw(self.inputs(resolved, rows))
 
     def score(self, resolved: Mapping[str, Array], rows: int) -> NDArray[np.float64]:
         """Probabilities of resolved columns, shape (rows,)."""
-        return self.manifest.link(self.raw(resolved, rows))
+        return self.score_inputs(self.inputs(resolved, rows))
+
+    def inputs(self, resolved: Mapping[str, Array], rows: int) -> dict[str, Array]:
+        """What the model takes, made of resolved columns: by name, each of shape (rows,)."""
+        return model_inputs(self.plan, self.functions, resolved, rows)
+
+    def score_inputs(self, inputs: Mapping[str, Array]) -> NDArray[np.float64]:
+        """Probabilities of the model's inputs, shape (rows,)."""
+        return self.manifest.link(self.graph.raw(inputs))
 
 
 def build(files: Mapping[str, bytes]) -> Bundle:
-    """Check the files of a bundle and build it. Raises BundleRefused naming the first thing that differs."""
+    """Check the files of a bundle and build it.
+
+    Raises BundleRefused naming the first thing that differs, MissingTool where its kind needs what is not installed.
+    """
     if MANIFEST not in files:
         raise BundleRefused(f"no {MANIFEST}: this is not a bundle, or it was not written to its end.")
     manifest = Manifest.from_json(files[MANIFEST])
@@ -111,7 +128,8 @@ def build(files: Mapping[str, bytes]) -> Bundle:
         for column in manifest.plan.columns
         if isinstance(column.source, Computed)
     }
-    graph = Graph(files[MODEL])
+    kind = kind_of(manifest.kind)
+    graph = kind.open(files[kind.path], manifest.trusted)
     graph.check(manifest.plan)
     bundle = Bundle(manifest, functions, graph, files)
     _check_golden(bundle)
@@ -126,7 +144,7 @@ def _check_hashes(manifest: Manifest, files: Mapping[str, bytes]) -> None:
             raise BundleRefused(
                 f"file {path!r} is not the one that was published (its SHA-256 differs). Publish the model again."
             )
-    for path in sorted({MODEL, GOLDEN} - manifest.files.keys()):
+    for path in sorted({kind_of(manifest.kind).path, GOLDEN} - manifest.files.keys()):
         raise BundleRefused(f"the manifest lists no {path!r}. Publish the model again.")
     for column in manifest.plan.columns:
         if isinstance(column.source, Computed) and f"functions/{column.source.function}.py" not in manifest.files:
@@ -193,6 +211,7 @@ def parts_at(scores: NDArray[np.float64], expected: NDArray[np.float64]) -> NDAr
     with np.errstate(divide="ignore", invalid="ignore"):
         odds = np.abs(np.log(scores / (1 - scores)) - np.log(expected / (1 - expected)))
     same = (odds <= MAX_ODDS_DIFFERENCE) & (np.abs(scores - expected) <= MAX_PROBABILITY_DIFFERENCE)
+    same |= scores == expected  # 0 and 1 have no log-odds, and an isotonic calibration answers them
     return np.flatnonzero(~same)
 
 

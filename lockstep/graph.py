@@ -1,10 +1,9 @@
-"""The serving graph: an ONNX graph from the plan's inputs to the raw score, and the link from there to a probability.
+"""The serving graph: an ONNX graph from the plan's inputs to the raw score.
 
 Training runs the same class on the same bytes, so what a model was trained on is what it scores on.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime
@@ -12,38 +11,11 @@ from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state
 
 from lockstep.errors import BundleRefused
+from lockstep.link import Link, log_odds
+from lockstep.model import check_inputs
 from lockstep.plan import Array, DType, Plan
 
 __all__ = ["Graph", "Link", "log_odds"]
-
-
-@dataclass(frozen=True)
-class Link:
-    """From the raw score to a probability, in float64: p = 1 / (1 + exp(−(slope · raw + offset))).
-
-    The graph computes in float32 and ends before the large constant of a rare class is added; that constant, the
-    correction of a sampled prior, and a Platt calibration all live here.
-    """
-
-    slope: float = 1.0
-    offset: float = 0.0
-
-    def odds(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Log-odds, shape (rows,)."""
-        return self.slope * raw + self.offset
-
-    def __call__(self, raw: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Probabilities, shape (rows,)."""
-        odds = self.odds(raw)
-        small = np.exp(-np.abs(odds))  # never overflows
-        probability: NDArray[np.float64] = np.where(odds >= 0, 1.0, small) / (1.0 + small)
-        return probability
-
-
-def log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Log-odds of probabilities strictly between 0 and 1, shape (rows,)."""
-    odds: NDArray[np.float64] = np.log(probability) - np.log1p(-probability)
-    return odds
 
 
 ONNX_ERRORS = tuple(
@@ -96,10 +68,4 @@ class Graph:
 
     def check(self, plan: Plan) -> None:
         """Raises BundleRefused unless the graph takes what the plan provides."""
-        provided = {name: _ONNX_TYPES[plan.by_name[name].dtype] for name in plan.inputs}
-        for name, wanted in self._inputs.items():
-            if provided.get(name) != wanted:
-                raise BundleRefused(
-                    f"the model takes {name!r} as {wanted}; "
-                    f"the plan provides {provided.get(name, 'nothing of that name')}."
-                )
+        check_inputs(self._inputs, {name: _ONNX_TYPES[plan.by_name[name].dtype] for name in plan.inputs})

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from lockstep.bundle import parts_at
 from lockstep.errors import BundleRefused
 from lockstep.plan import Array
+from lockstep.skops_model import dense
 from training.export import FittedStep, step_input
 from training.fit import Fitted
+from training.instead import advice, named
 
 __all__ = ["check_scores", "check_transformers", "check_works_row_by_row"]
 
@@ -35,24 +37,24 @@ def check_transformers(fitted: Fitted, columns: Mapping[str, Array]) -> None:
 
 
 def _by_scikit_learn(fitted: FittedStep, columns: Mapping[str, Array]) -> NDArray[np.float64]:
-    out = fitted.transformer.transform(step_input(fitted.step, fitted.dtypes, columns, fitted.transformer))
-    dense = out.toarray() if hasattr(out, "toarray") else np.asarray(out)
-    return dense.astype(np.float64).reshape(len(dense), -1)
+    table = step_input(fitted.step, fitted.dtypes, columns, fitted.transformer)
+    return dense(fitted.transformer.transform(table))
 
 
-def _check_step(fitted: FittedStep, served: NDArray[np.float32], wanted: NDArray[np.float64]) -> None:
+def _check_step(fitted: FittedStep, served: Array, wanted: NDArray[np.float64]) -> None:
     name = fitted.step.name
     if served.shape != wanted.shape:
         raise BundleRefused(
-            f"step {name!r}: the graph makes {served.shape[1]} features, scikit-learn {wanted.shape[1]}."
+            f"step {name!r}: the graph makes {served.shape[1]} features, scikit-learn {wanted.shape[1]}. "
+            f"{advice(fitted.transformer)}"
         )
     parts = ~np.isclose(served, wanted, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
     if parts.any():
         at = tuple(np.argwhere(parts)[0].tolist())
         raise BundleRefused(
-            f"step {name!r} ({type(fitted.transformer).__name__}): {parts.any(axis=1).sum()} of {len(parts)} rows "
+            f"step {name!r} ({named(fitted.transformer)}): {parts.any(axis=1).sum()} of {len(parts)} rows "
             f"part, first row {at[0]}, output {at[1]}: {served[at]!r} by the graph, {wanted[at]!r} by scikit-learn. "
-            "Replace the transformer by one that ONNX expresses exactly."
+            f"{advice(fitted.transformer)}"
         )
 
 

@@ -5,7 +5,6 @@ once, and what the estimator sees is these outputs side by side. The estimator's
 that goes into the link, in float64.
 """
 
-import copy
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,20 +25,24 @@ from sklearn.impute import SimpleImputer
 import training.transformers  # registers the converters
 from lockstep.errors import BundleRefused, PlanRefused
 from lockstep.graph import Graph, Link
+from lockstep.model import side_by_side
 from lockstep.plan import DType
+from training.estimators import constant, has_own_graph, own_graph
+from training.instead import advice
 from training.onnx_rewrite import rewrite
 from training.spec import Step
-from training.trees import ensemble
 
 __all__ = [
     "FEATURES",
     "FittedStep",
+    "common_dtype",
     "estimator_graph",
     "joined",
     "snap_fills",
     "snap_thresholds",
     "step_alone",
     "step_input",
+    "takes_texts",
     "transform_graph",
 ]
 
@@ -97,14 +100,17 @@ def step_input(
 
     Raises PlanRefused where texts and numbers are mixed, and for a vectorizer of several columns.
     """
-    if common_dtype(step, dtypes) is DType.STRING and hasattr(_first(transformer), "build_analyzer"):
-        if len(step.columns) > 1:
-            raise PlanRefused(
-                f"step {step.name!r} gives a vectorizer {len(step.columns)} columns; make a step for each."
-            )
+    if takes_texts(step, dtypes, transformer):
         return columns[step.columns[0]]
-    table = np.column_stack([columns[name] for name in step.columns])
-    return table.astype(common_dtype(step, dtypes).numpy, copy=False)
+    return side_by_side(columns, step.columns, common_dtype(step, dtypes))
+
+
+def takes_texts(step: Step, dtypes: Sequence[DType], transformer: Any) -> bool:
+    """Whether it is a vectorizer, which gets texts in a row and no table. Raises PlanRefused for several columns."""
+    texts = common_dtype(step, dtypes) is DType.STRING and hasattr(_first(transformer), "build_analyzer")
+    if texts and len(step.columns) > 1:
+        raise PlanRefused(f"step {step.name!r} gives a vectorizer {len(step.columns)} columns; make a step for each.")
+    return texts
 
 
 def _first(transformer: Any) -> Any:
@@ -134,7 +140,7 @@ def transform_graph(steps: Sequence[FittedStep]) -> onnx.ModelProto:
 def step_alone(fitted: FittedStep) -> Graph:
     """The graph of one step, ready to run. Raises PlanRefused naming the step where ONNX Runtime cannot load it."""
     model = transform_graph([fitted]).SerializeToString()
-    with _refusing(f"step {fitted.step.name!r}"):
+    with _refusing(f"step {fitted.step.name!r}", fitted.transformer):
         return Graph(model)
 
 
@@ -158,7 +164,7 @@ def _round(fitted: FittedStep) -> list[onnx.NodeProto]:
 def _step_graph(fitted: FittedStep) -> onnx.GraphProto:
     step = fitted.step
     tensor = _TENSOR[common_dtype(step, fitted.dtypes)]([None, len(step.columns)])
-    with _refusing(f"step {step.name!r}"):
+    with _refusing(f"step {step.name!r}", fitted.transformer):
         model = rewrite(to_onnx(fitted.transformer, initial_types=[("x", tensor)], target_opset=TARGET))
     return compose.add_prefix(model, f"{step.name}/").graph
 
@@ -176,15 +182,16 @@ _INEXPRESSIBLE = (
 
 
 @contextmanager
-def _refusing(what: str) -> Iterator[None]:
-    """Turn what the converter and ONNX Runtime raise into PlanRefused naming `what`."""
+def _refusing(what: str, part: Any) -> Iterator[None]:
+    """Turn what the converter and ONNX Runtime raise for a part into PlanRefused naming `what` and what to use."""
     try:
         with warnings.catch_warnings():
             # skl2onnx 1.20 writes False where protobuf wants 0; protobuf 6 takes it with a warning.
             warnings.filterwarnings("ignore", "Field onnx.AttributeProto.ints", DeprecationWarning)
             yield
     except _INEXPRESSIBLE as error:
-        raise PlanRefused(f"{what} cannot be expressed in ONNX: {error}") from error
+        why = str(error).rstrip(". \n")
+        raise PlanRefused(f"{what} cannot be expressed in ONNX: {why}. {advice(part)}") from error
 
 
 def snap_fills(transformer: Any) -> Any:
@@ -225,29 +232,15 @@ def estimator_graph(estimator: Any, width: int) -> tuple[onnx.ModelProto, Link]:
         raise PlanRefused(
             f"the estimator knows the classes {list(estimator.classes_)}; it must be fitted on labels 0 and 1."
         )
-    if isinstance(estimator, HistGradientBoostingClassifier):
-        trees = helper.make_model(ensemble(estimator, FEATURES, RAW), opset_imports=OPSETS, ir_version=9)
-        return trees, Link(offset=float(np.ravel(estimator._baseline_prediction)[0]))
-    bare, constant = _without_constant(estimator)
-    options = {id(bare): {"zipmap": False, "raw_scores": True}}
-    with _refusing(f"the estimator {type(estimator).__name__}"):
+    with _refusing(f"the estimator {type(estimator).__name__}", estimator):
+        if has_own_graph(estimator):
+            own = own_graph(estimator, FEATURES, RAW)
+            return helper.make_model(own, opset_imports=OPSETS, ir_version=9), Link(offset=constant(estimator))
+        options = {id(estimator): {"zipmap": False, "raw_scores": True}}
         model = to_onnx(
-            bare, initial_types=[(FEATURES, FloatTensorType([None, width]))], options=options, target_opset=TARGET
+            estimator, initial_types=[(FEATURES, FloatTensorType([None, width]))], options=options, target_opset=TARGET
         )
-    return _positive_class(model), Link(offset=constant)
-
-
-def _without_constant(estimator: Any) -> tuple[Any, float]:
-    """A copy whose decision function lacks its constant, and the constant.
-
-    Without it the graph's float32 keeps more digits of what is left.
-    """
-    bare = copy.deepcopy(estimator)
-    if hasattr(bare, "coef_"):
-        constant = float(np.ravel(bare.intercept_)[0])
-        bare.intercept_ = np.zeros_like(bare.intercept_)
-        return bare, constant
-    return bare, 0.0
+    return _positive_class(model), Link()
 
 
 def _positive_class(model: onnx.ModelProto) -> onnx.ModelProto:

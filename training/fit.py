@@ -15,18 +15,12 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 
 from lockstep.errors import PlanRefused
-from lockstep.graph import Graph, Link
+from lockstep.link import Link
+from lockstep.model import Model, Transformations
 from lockstep.plan import Array, DType
-from training.export import (
-    FittedStep,
-    estimator_graph,
-    joined,
-    snap_fills,
-    snap_thresholds,
-    step_alone,
-    step_input,
-    transform_graph,
-)
+from lockstep.skops_model import raw_scores
+from training.export import FittedStep, snap_fills, snap_thresholds, step_input
+from training.kinds import KINDS, Kind
 from training.spec import Step
 
 __all__ = ["Fitted", "Recipe", "fit"]
@@ -44,51 +38,52 @@ class Recipe:
     dtypes: Mapping[str, DType]
     """Type of each column that a step names."""
     seed: int
+    kind: str = "onnx"
+    """Name of the interface to the scorer, which computes the features that the estimator is fitted on."""
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A fitted recipe: scikit-learn's objects in memory, and the graph that serves."""
+    """A fitted recipe: scikit-learn's objects in memory, and the model that serves."""
 
     recipe: Recipe
     steps: tuple[FittedStep, ...]
-    transformations: Graph
-    """From the columns to the features, (rows, width) float32."""
+    transformations: Transformations
+    """From the columns to the features, (rows, width), float32 or float64 as the kind computes."""
     estimator: Any
     """scikit-learn's, fitted on what `transformations` computes."""
-    graph: Graph
+    graph: Model
     """From the columns to the raw score."""
     link: Link
     widths: Mapping[str, int]
     """Number of features that each step makes, in the order of the steps."""
 
-    def features(self, columns: Mapping[str, Array]) -> NDArray[np.float32]:
+    def features(self, columns: Mapping[str, Array]) -> Array:
         """The features of rows as served, shape (rows, width)."""
         return self.transformations.run(columns)
 
     def score(self, columns: Mapping[str, Array]) -> NDArray[np.float64]:
-        """Probabilities by the serving graph, shape (rows,)."""
+        """Probabilities by the model that serves, shape (rows,)."""
         return self.link(self.graph.raw(columns))
 
     def reference(self, columns: Mapping[str, Array]) -> NDArray[np.float64]:
         """Probabilities by scikit-learn's estimator on the features as served, shape (rows,)."""
-        return Link()(self.estimator.decision_function(self.features(columns)))
+        return Link()(raw_scores(self.estimator, self.features(columns)))
 
 
 def fit(recipe: Recipe, columns: Mapping[str, Array], y: NDArray[np.int8]) -> Fitted:
     """Fit and export. `columns` by name, shape (rows,) in the dtypes of the recipe; `y` of 0 and 1.
 
-    Raises PlanRefused where something cannot be expressed in the graph, naming it.
+    Raises PlanRefused where something cannot be expressed in the recipe's kind, naming it.
     """
+    kind = KINDS[recipe.kind]
     steps = tuple(_fit_step(recipe, step, columns, y) for step in recipe.steps)
-    widths = dict(_widths(steps, columns))  # before they are joined: a step that cannot run is named
-    proto = transform_graph(steps)
-    transformations = Graph(proto.SerializeToString())
+    widths = dict(_widths(kind, steps, columns))  # before they are joined: a step that cannot run is named
+    transformations = kind.transformations(steps)
     features = _training_features(recipe, steps, transformations, columns, y)
     estimator = snap_thresholds(clone(recipe.estimator).fit(features, y))
-    model, link = estimator_graph(estimator, features.shape[1])
-    graph = Graph(joined(proto, model))
-    return Fitted(recipe, steps, transformations, estimator, graph, link, widths)
+    model, link = kind.model(steps, estimator)
+    return Fitted(recipe, steps, transformations, estimator, model, link, widths)
 
 
 def _fit_step(recipe: Recipe, step: Step, columns: Mapping[str, Array], y: NDArray[np.int8]) -> FittedStep:
@@ -109,20 +104,20 @@ def _check_label(step: Step, transformer: Any) -> None:
         )
 
 
-def _widths(steps: Sequence[FittedStep], columns: Mapping[str, Array]) -> Iterator[tuple[str, int]]:
+def _widths(kind: Kind, steps: Sequence[FittedStep], columns: Mapping[str, Array]) -> Iterator[tuple[str, int]]:
     """Names and widths of the steps' outputs, from one row."""
     row = {name: values[:1] for name, values in columns.items()}
     for fitted in steps:
-        yield fitted.step.name, step_alone(fitted).run(row).shape[1]
+        yield fitted.step.name, kind.transformations([fitted]).run(row).shape[1]
 
 
 def _training_features(
     recipe: Recipe,
     steps: Sequence[FittedStep],
-    transformations: Graph,
+    transformations: Transformations,
     columns: Mapping[str, Array],
     y: NDArray[np.int8],
-) -> NDArray[np.float32]:
+) -> Array:
     """The features that the estimator is fitted on: as served, but out-of-fold for the steps that see the label.
 
     Served values of such a step know the row's own label; an estimator fitted on them learns to trust them too much.
@@ -131,14 +126,16 @@ def _training_features(
         return transformations.run(columns)
     folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=recipe.seed).split(y, y))
     parts = [
-        _out_of_fold(recipe, fitted.step, columns, y, folds) if fitted.step.sees_label else _alone(fitted, columns)
+        _out_of_fold(recipe, fitted.step, columns, y, folds)
+        if fitted.step.sees_label
+        else _alone(recipe, fitted, columns)
         for fitted in steps
     ]
     return np.hstack(parts)
 
 
-def _alone(fitted: FittedStep, columns: Mapping[str, Array]) -> NDArray[np.float32]:
-    return step_alone(fitted).run(columns)
+def _alone(recipe: Recipe, fitted: FittedStep, columns: Mapping[str, Array]) -> Array:
+    return KINDS[recipe.kind].transformations([fitted]).run(columns)
 
 
 def _out_of_fold(
@@ -147,11 +144,11 @@ def _out_of_fold(
     columns: Mapping[str, Array],
     y: NDArray[np.int8],
     folds: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
-) -> NDArray[np.float32]:
-    """Each fold's rows through the graph of a transformer fitted on the other folds."""
-    parts: list[NDArray[np.float32]] = []
+) -> Array:
+    """Each fold's rows through the kind's own transformer, fitted on the other folds."""
+    parts: list[Array] = []
     for others, own in folds:
         fitted = _fit_step(recipe, step, {name: columns[name][others] for name in step.columns}, y[others])
-        parts.append(_alone(fitted, {name: columns[name][own] for name in step.columns}))
+        parts.append(_alone(recipe, fitted, {name: columns[name][own] for name in step.columns}))
     order = np.argsort(np.concatenate([own for _, own in folds]))
     return np.vstack(parts)[order]

@@ -13,6 +13,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from lockstep.errors import PlanRefused
+from training.linear import sum_of_rows
 
 __all__ = ["rewrite"]
 
@@ -56,11 +57,12 @@ def _normalizer(model: onnx.ModelProto, node: onnx.NodeProto) -> Nodes:
     if _attributes(node)["norm"] != b"L2":
         raise PlanRefused(f"norm {_attributes(node)['norm']!r} cannot be exported; use norm='l2' or norm=None.")
     (value,), (out,) = node.input, node.output
-    axes = _constant(model, f"{out}_axes", [1], "int64")
     zero, one = _constant(model, f"{out}_zero", 0.0), _constant(model, f"{out}_one", 1.0)
     yield helper.make_node("Cast", [value], [f"{out}_double"], to=TensorProto.DOUBLE)
     yield helper.make_node("Mul", [f"{out}_double", f"{out}_double"], [f"{out}_squares"])
-    yield helper.make_node("ReduceSum", [f"{out}_squares", axes], [f"{out}_sum"], keepdims=1)
+    add, constants = sum_of_rows(f"{out}_squares", f"{out}_sum")
+    model.graph.initializer.extend(constants)
+    yield from add
     yield helper.make_node("Sqrt", [f"{out}_sum"], [f"{out}_root"])
     yield helper.make_node("Equal", [f"{out}_root", zero], [f"{out}_empty"])
     yield helper.make_node("Where", [f"{out}_empty", one, f"{out}_root"], [f"{out}_norm"])

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from lockstep.bundle import GOLDEN, MODEL, Manifest, golden_rows, pack
+from lockstep.bundle import GOLDEN, Bundle, Manifest, build, golden_rows, pack
 from lockstep.functions import Function
+from lockstep.model import kind_of
 from lockstep.plan import Plan, digest
 from training.baseline import distributions
 from training.evaluate import Assessment
@@ -25,12 +26,15 @@ from training.fit import Fitted
 from training.frame import Frame
 from training.gates import GateResult
 from training.importance import Importance
+from training.kinds import KINDS
 from training.report import ReportFacts, plan_rows, report
 from training.spec import Spec
 from training.split import Rows
 
-__all__ = ["Evaluated", "Learnt", "code_revision", "files"]
+__all__ = ["UNPUBLISHED", "Evaluated", "Learnt", "code_revision", "files", "in_memory"]
 
+UNPUBLISHED = "0"
+"""Version of a bundle that was never written; those in a store count from 1."""
 GOLDEN_ROWS = 256
 HEADLINE = ("auc", "average_precision", "log_loss", "calibration")
 """The measures that stand alone in the manifest, on the test rows whose label had time to come."""
@@ -74,12 +78,22 @@ class Learnt:
 def files(made: Learnt, version: str) -> dict[str, bytes]:
     """The files of the bundle under this version, as `lockstep.bundle.build` takes them."""
     manifest = _manifest(made, version)
-    content = {f"functions/{name}.py": function.source for name, function in made.functions.items()}
-    content[MODEL] = made.fitted.graph.model
-    content[GOLDEN] = _golden(made)
+    content = _needed(made)
     content["baseline.json"] = _json(distributions(made.learnt.inputs, made.evaluated.learnt))
     content["report.html"] = report(_report_facts(made, manifest)).encode()
     return pack(manifest, content)
+
+
+def in_memory(made: Learnt) -> Bundle:
+    """The bundle as a scorer would load it, without the files that only people read; nothing is written."""
+    return build(pack(_manifest(made, UNPUBLISHED), _needed(made)))
+
+
+def _needed(made: Learnt) -> dict[str, bytes]:
+    """The files that a scorer needs."""
+    functions = {f"functions/{name}.py": function.source for name, function in made.functions.items()}
+    model = kind_of(made.spec.kind).path
+    return {**functions, model: made.fitted.graph.model, GOLDEN: _golden(made)}
 
 
 def _json(plain: Any) -> bytes:
@@ -92,7 +106,7 @@ def _manifest(made: Learnt, version: str) -> Manifest:
         name=made.spec.name,
         version=version,
         created_us=time.time_ns() // 1000,
-        kind="onnx",
+        kind=made.spec.kind,
         plan=made.plan,
         link=made.fitted.link,
         prior=float(made.y.mean()),
@@ -105,6 +119,7 @@ def _manifest(made: Learnt, version: str) -> Manifest:
         window=asdict(made.rows.window),
         data=_fingerprint(made),
         libraries={"python": platform.python_version(), **{name: library_version(name) for name in LIBRARIES}},
+        trusted=KINDS[made.spec.kind].trusted(made.fitted.graph),
         revision=code_revision(),
         files={},
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from lockstep.errors import BadRequest, did_you_mean
 from lockstep.home import Home
+from lockstep.model import KINDS
 from lockstep.plan import DType
 from lockstep.times import HOUR
 from training.gates import Gates
@@ -51,7 +52,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Spec:
-    """A model to train. Raises BadRequest when built from steps that share a name, or from names of no step."""
+    """A model to train. Raises BadRequest when built from steps that share a name, names of no step, or no kind."""
 
     name: str
     """Name of the model; its bundles lie under models/<name>/."""
@@ -70,11 +71,17 @@ class Spec:
     """Names of the steps that need nothing stored: the model on these alone is the baseline to beat."""
     defaults: Mapping[str, float | int | str] = field(default_factory=dict)
     """Default by feature, for values that are missing or stale; a feature without one is NULL then."""
+    kind: str = "onnx"
+    """The interface between building and scoring: 'onnx', 'coefficients' or 'skops'; docs/kinds.md says which when."""
     split: Split = field(default_factory=Split)
     gates: Gates = field(default_factory=Gates)
     seed: int = 7
 
     def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise BadRequest(
+                f"spec {self.name!r} is of kind {self.kind!r}, which there is not.{did_you_mean(self.kind, KINDS)}"
+            )
         names = [step.name for step in self.steps]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

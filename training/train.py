@@ -19,7 +19,7 @@ from training.frame import Frame, assemble, fetch, micros
 from training.gates import GateFacts, GateResult, check, require
 from training.importance import permutation_importance
 from training.plans import EVENT_TIMESTAMP, build_plan
-from training.publish import Evaluated, Learnt, files
+from training.publish import Evaluated, Learnt, files, in_memory
 from training.spec import Spec
 from training.split import Rows, Window, split
 
@@ -46,8 +46,11 @@ class Trained:
     gates: list[GateResult]
 
 
-def train(store: "FeatureStore", spec: Spec, home: Home) -> Trained:
+def train(store: "FeatureStore", spec: Spec, home: Home, *, publish: bool = True) -> Trained:
     """Train and publish a spec, then point nothing at it: promoting is a step of its own.
+
+    Without `publish` the bundle lives in this process alone and nothing is written: for an application that trains and
+    then scores, e.g. with `serving.LocalScorer(trained.bundle)`.
 
     Raises PlanRefused, TablesRefused, BundleRefused or GateFailed; then nothing is published.
     """
@@ -68,10 +71,14 @@ def train(store: "FeatureStore", spec: Spec, home: Home) -> Trained:
         step(1)
         require(evaluated.gates)
         what = Learnt(spec, plan, functions, fitted, learnt, y, test, rows, evaluated)
-        bundle = ModelStore(home.models).publish(spec.name, lambda version: files(what, version))
+        bundle = _published(what, home) if publish else in_memory(what)
         step(1)
     test_spine = spine.filter(pa.array(rows.test))
     return Trained(bundle, fitted, rows.window, test_spine, test, rows.y[rows.test], evaluated.mature, evaluated.gates)
+
+
+def _published(what: Learnt, home: Home) -> Bundle:
+    return ModelStore(home.models).publish(what.spec.name, lambda version: files(what, version))
 
 
 def _label_times(spine: pa.Table, spec: Spec) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -83,7 +90,8 @@ def _label_times(spine: pa.Table, spec: Spec) -> tuple[NDArray[np.int64], NDArra
 def _recipe(spec: Spec, plan: Plan, names: tuple[str, ...] | None = None) -> Recipe:
     """The whole recipe, or the one of the named steps alone."""
     steps = tuple(step for step in spec.steps if names is None or step.name in names)
-    return Recipe(steps, spec.estimator(), {name: plan.by_name[name].dtype for name in plan.inputs}, spec.seed)
+    dtypes = {name: plan.by_name[name].dtype for name in plan.inputs}
+    return Recipe(steps, spec.estimator(), dtypes, spec.seed, spec.kind)
 
 
 def _check(fitted: Fitted, learnt: Frame, test: Frame) -> None:

@@ -1,66 +1,27 @@
-"""Transformers that scikit-learn lacks, each with its converter to ONNX."""
+"""The transformers that scikit-learn lacks (lockstep.transformers), each with its converter to ONNX."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 from skl2onnx import update_registered_converter
 from skl2onnx.common.data_types import FloatTensorType
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import check_is_fitted
 
-from lockstep.errors import PlanRefused
+from lockstep.transformers import LogOdds, TopN
+from training.estimators import constant, own_graph
 
-__all__ = ["TopN"]
+__all__ = ["LogOdds", "TopN"]
 
-
-class TopN(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn is untyped
-    """The most frequent values of each id column, one column of 0 and 1 per value; every other value is all zeros.
-
-    Ids of open vocabularies (apps, channels, phones) have few frequent values and a long tail; the tail shares one
-    code, so that an id never seen in training is a tail value and not an error.
-
-    Parameters: `n`, the number of values kept per column. Attribute after fit: `values_`, a list of int64 arrays, most
-    frequent first, ties by the smaller id.
-    """
-
-    def __init__(self, n: int = 20) -> None:
-        self.n = n
-
-    def fit(self, X: NDArray[np.int64], y: object = None) -> "TopN":
-        """Count the values of each column of X, shape (rows, columns), int64. Raises PlanRefused for other dtypes."""
-        if X.dtype.kind not in "iu":
-            raise PlanRefused(
-                f"TopN takes int64 ids, not {X.dtype}; a float id cannot be compared for equality safely."
-            )
-        self.values_ = [_most_frequent(column, self.n) for column in X.T]
-        self.n_features_in_ = X.shape[1]
-        return self
-
-    def transform(self, X: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Shape (rows, sum of values kept), 0.0 or 1.0."""
-        check_is_fitted(self)
-        return np.hstack([(X[:, [i]] == values).astype(np.float64) for i, values in enumerate(self.values_)])
-
-    def get_feature_names_out(self, input_features: Sequence[str] | None = None) -> NDArray[Any]:
-        """One name per output column: app=3; without the names of the inputs x0=3."""
-        names = input_features or [f"x{i}" for i in range(len(self.values_))]
-        pairs = zip(names, self.values_, strict=True)
-        return np.array([f"{name}={value}" for name, values in pairs for value in values], dtype=object)
+FLOAT, INT64 = 1, 7
+"""ONNX's numbers for the types of elements."""
 
 
-def _most_frequent(column: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    values, counts = np.unique(column, return_counts=True)
-    return values[np.argsort(-counts, kind="stable")[:n]].astype(np.int64)
-
-
-def _shape(operator: Any) -> None:
+def _top_shape(operator: Any) -> None:
     width = sum(len(values) for values in operator.raw_operator.values_)
     operator.outputs[0].type = FloatTensorType([operator.inputs[0].get_first_dimension(), width])
 
 
-def _convert(scope: Any, operator: Any, container: Any) -> None:
+def _convert_top(scope: Any, operator: Any, container: Any) -> None:
     """Equal against the list of values, for each column: core operators on int64, exact at any batch size."""
     parts = [_column(scope, operator, container, i) for i in range(len(operator.raw_operator.values_))]
     container.add_node("Concat", parts, operator.outputs[0].full_name, axis=1, op_version=13)
@@ -72,7 +33,7 @@ def _column(scope: Any, operator: Any, container: Any, index: int) -> str:
         return unique
 
     def constant(what: str, values: Sequence[int], shape: Sequence[int]) -> str:
-        container.add_initializer(tensor := name(what), 7, list(shape), list(values))  # 7: int64
+        container.add_initializer(tensor := name(what), INT64, list(shape), list(values))
         return tensor
 
     values = operator.raw_operator.values_[index]
@@ -81,8 +42,39 @@ def _column(scope: Any, operator: Any, container: Any, index: int) -> str:
         "Gather", [operator.inputs[0].full_name, constant("index", [index], [1])], column, axis=1, op_version=13
     )
     container.add_node("Equal", [column, constant("values", values.tolist(), [1, len(values)])], equal, op_version=13)
-    container.add_node("Cast", equal, out, to=1, op_version=13)  # 1: float32, in which 0 and 1 are exact
+    container.add_node("Cast", equal, out, to=FLOAT, op_version=13)  # in which 0 and 1 are exact
     return out
 
 
-update_registered_converter(TopN, "LockstepTopN", _shape, _convert)
+def _odds_shape(operator: Any) -> None:
+    operator.outputs[0].type = FloatTensorType([operator.inputs[0].get_first_dimension(), 1])
+
+
+def _convert_odds(scope: Any, operator: Any, container: Any) -> None:
+    """The classifier's own graph, its constant in it, its tensors renamed."""
+    estimator = operator.raw_operator.estimator_
+    graph = own_graph(estimator, "features", "raw", plus=constant(estimator))
+    names = {name: scope.get_unique_variable_name(f"odds_{name}") for name in _tensors(graph)}
+    names |= {"features": operator.inputs[0].full_name, "raw": operator.outputs[0].full_name}
+    for tensor in graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        container.add_initializer(names[tensor.name], tensor.data_type, values.shape, values.ravel().tolist())
+    for node in graph.node:
+        _copy(container, node, names)
+
+
+def _tensors(graph: Any) -> list[str]:
+    """Every name of a tensor in the graph, each once."""
+    of_nodes = [name for node in graph.node for name in (*node.input, *node.output)]
+    return list(dict.fromkeys([*of_nodes, *(tensor.name for tensor in graph.initializer)]))
+
+
+def _copy(container: Any, node: Any, names: Mapping[str, str]) -> None:
+    attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+    inputs, outputs = ([names[name] for name in side] for side in (node.input, node.output))
+    version = 3 if node.domain else 14
+    container.add_node(node.op_type, inputs, outputs, op_domain=node.domain, op_version=version, **attributes)
+
+
+update_registered_converter(TopN, "LockstepTopN", _top_shape, _convert_top)
+update_registered_converter(LogOdds, "LockstepLogOdds", _odds_shape, _convert_odds)

@@ -16,8 +16,10 @@ from lockstep.errors import PlanRefused
 __all__ = ["ensemble"]
 
 
-def ensemble(estimator: Any, features: str, raw: str) -> onnx.GraphProto:
-    """The sum of the leaves of a HistGradientBoostingClassifier, without its constant: (rows, width) to (rows, 1).
+def ensemble(estimator: Any, features: str, raw: str, plus: float = 0.0) -> onnx.GraphProto:
+    """The sum of the leaves of a HistGradientBoostingClassifier, without its constant but with `plus`.
+
+    From (rows, width) to (rows, 1).
 
     `features` and `raw` name the graph's float32 input and output. Raises PlanRefused for categorical splits and for
     more than two classes.
@@ -28,7 +30,8 @@ def ensemble(estimator: Any, features: str, raw: str) -> onnx.GraphProto:
     if any(tree["is_categorical"].any() for tree in trees):
         raise PlanRefused("categorical splits cannot be served; encode ids by a step, e.g. TopN, instead.")
     double = helper.make_node("Cast", [features], ["double"], to=TensorProto.DOUBLE)
-    sum_up = helper.make_node("TreeEnsembleRegressor", ["double"], [raw], domain="ai.onnx.ml", **_attributes(trees))
+    leaves = {**_attributes(trees), "base_values_as_tensor": _tensor("plus", np.array([plus]))}
+    sum_up = helper.make_node("TreeEnsembleRegressor", ["double"], [raw], domain="ai.onnx.ml", **leaves)
     return helper.make_graph(
         [double, sum_up],
         "boosted_trees",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.preprocessing import StandardScaler
 
 from lockstep.model_store import ModelStore
 from lockstep.status import Rung
@@ -15,6 +16,9 @@ from serving.models import Models
 from serving.scorer import Query, Scorer, Scores, ViewSummary
 from serving.settings import Settings
 from tests.bundles import NOON, MemoryReader
+from tests.training.columns import fitted
+from tests.training.kinds.bundled import bundled
+from training.spec import Step
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,5 +75,23 @@ asyncio.run(Scorer(models, MemoryReader(), Settings()).score(query, Deadline.aft
 
 def test_a_scoring_process_imports_neither_feast_nor_pandas_nor_scikit_learn(store: ModelStore) -> None:
     loaded = loaded_after(SCORE.format(url=store.url))
-    heavy = {"feast", "pandas", "sklearn", "skl2onnx", "duckdb", "redis", "lockstep.stores", "training"}
+    heavy = {"feast", "pandas", "sklearn", "skops", "skl2onnx", "duckdb", "redis", "lockstep.stores", "training"}
     assert loaded & heavy == set()
+
+
+OPEN = """
+from lockstep.model_store import ModelStore
+ModelStore({url!r}).load("made_up")
+"""
+
+
+@pytest.mark.parametrize(("kind", "needs"), [("onnx", "onnxruntime"), ("coefficients", "numpy"), ("skops", "sklearn")])
+def test_a_bundle_brings_what_its_kind_needs_and_no_other_kinds_needs(kind: str, needs: str, tmp_path: Path) -> None:
+    store = ModelStore(tmp_path)
+    it = fitted(Step("numbers", StandardScaler, ("height", "price")), kind=kind)
+    store.publish("made_up", lambda _: bundled(it))
+    store.promote("made_up", "1")
+    loaded = loaded_after(OPEN.format(url=store.url))
+    assert needs in loaded
+    assert loaded & {"onnxruntime", "sklearn", "feast", "skl2onnx", "training", "serving"} <= {needs}
+    assert ("skops" in loaded) == (kind == "skops")

@@ -41,12 +41,12 @@ DTYPES = {
 Y = (_rng.random(ROWS) < 1 / (1 + np.exp(3 - COLUMNS["height"]))).astype(np.int8)
 
 
-def recipe(*steps: Step, estimator: Any = None) -> Recipe:
+def recipe(*steps: Step, estimator: Any = None, kind: str = "onnx") -> Recipe:
     """A recipe over these columns, of a small logistic regression unless told otherwise."""
     simple = LogisticRegression(C=0.01, max_iter=5_000)
-    return Recipe(steps, simple if estimator is None else estimator, DTYPES, seed=3)
+    return Recipe(steps, simple if estimator is None else estimator, DTYPES, seed=3, kind=kind)
 
 
-def fitted(*steps: Step, estimator: Any = None) -> Fitted:
+def fitted(*steps: Step, estimator: Any = None, kind: str = "onnx") -> Fitted:
     """The same, fitted on all rows."""
-    return fit(recipe(*steps, estimator=estimator), COLUMNS, Y)
+    return fit(recipe(*steps, estimator=estimator, kind=kind), COLUMNS, Y)

@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from lockstep.errors import BundleRefused
 from lockstep.graph import Graph
+from lockstep.model import Transformations
 from lockstep.plan import Array
 from tests.training.columns import COLUMNS, ROWS, fitted
 from training.checks import check_scores, check_transformers, check_works_row_by_row
@@ -32,7 +33,8 @@ def trees() -> Fitted:
     return fitted(Step("numbers", StandardScaler, ("height", "price")), estimator=estimator)
 
 
-def altered(graph: Graph, change: Callable[[onnx.ModelProto], None]) -> Graph:
+def altered(graph: Transformations, change: Callable[[onnx.ModelProto], None]) -> Graph:
+    assert isinstance(graph, Graph)
     model = onnx.load_from_string(graph.model)
     change(model)
     return Graph(model.SerializeToString())
@@ -45,8 +47,10 @@ def attribute(model: onnx.ModelProto, name: str) -> onnx.AttributeProto:
 
 
 def nudge_a_weight(model: onnx.ModelProto) -> None:
-    weights = attribute(model, "coefficients")
-    weights.floats[len(weights.floats) // 2] += 1e-3  # the first of class 1
+    (weights,) = (tensor for tensor in model.graph.initializer if tensor.name == "estimator/weights")
+    values = numpy_helper.to_array(weights).copy()
+    values[0, 0] += 1e-3
+    weights.CopyFrom(numpy_helper.from_array(values, weights.name))
 
 
 def nudge_a_threshold(model: onnx.ModelProto) -> None:

@@ -31,3 +31,8 @@ def test_a_baseline_of_unknown_steps_is_refused() -> None:
 def test_a_spec_without_a_baseline_is_refused() -> None:
     with pytest.raises(BadRequest, match="no baseline to beat"):
         replace(SPEC, request_steps=())
+
+
+def test_an_unknown_kind_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(BadRequest, match=r"'install' is of kind 'skop'.* Did you mean 'skops'\?"):
+        replace(SPEC, kind="skop")

@@ -12,9 +12,13 @@ from sklearn.linear_model import LogisticRegression
 from lockstep.errors import BadFile, BundleRefused, GateFailed
 from lockstep.home import Home
 from lockstep.model_store import ModelStore
+from lockstep.status import Rung
 from lockstep.times import DAY, HOUR, parse_time
+from serving import LocalScorer
+from serving.settings import Settings
 from training.checks import check_scores, check_transformers, check_works_row_by_row
 from training.gates import Gates
+from training.publish import UNPUBLISHED
 from training.spec import Spec, load_spec
 from training.train import Trained, convergence, train
 
@@ -119,6 +123,23 @@ def test_a_refused_bundle_publishes_nothing(
     with pytest.raises(BundleRefused, match="parts"):
         train(feast_store, small(gates=Gates(mean_score_within=9)), elsewhere)
     assert not elsewhere.models.exists()
+
+
+def test_a_model_can_live_in_memory_alone_and_score_what_its_training_scored(
+    feast_store: FeatureStore, home: Home, tmp_path: Path
+) -> None:
+    elsewhere = _Elsewhere(home.root, tmp_path / "models")
+    made = train(feast_store, small(gates=Gates(mean_score_within=9)), elsewhere, publish=False)
+    assert not elsewhere.models.exists()
+    assert made.bundle.manifest.version == UNPUBLISHED
+    columns = made.test.resolved.columns
+    stored = {name: columns[name] for name in made.bundle.plan.stored_columns.names}
+    settings = Settings(models_url=str(tmp_path / "none"), redis="localhost:1")
+    with LocalScorer(made.bundle, settings=settings) as scorer:
+        rows = {name: columns[name] for name in made.bundle.plan.given if name in columns}
+        answer = scorer.predict(rows, features=stored, at=made.test.t, timeout_s=60)
+    np.testing.assert_array_equal(answer.scores, made.fitted.score(made.test.inputs))
+    assert answer.rung is Rung.FRESH
 
 
 @dataclass(frozen=True)
