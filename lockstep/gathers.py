@@ -102,7 +102,7 @@ class Gathers:
         for numbers in self._numbers:
             found = rows.at(numbers.stored)[starts[numbers.readers] + numbers.offsets]
             values[numbers.served][numbers.rows] = found
-            if numbers.is_float and (nan := np.isnan(found)).any():
+            if numbers.is_float and np.count_nonzero(nan := np.isnan(found)):
                 states[numbers.columns] = np.where(nan, NULL, states[numbers.columns])
         slow = set(self._slow)
         for text in self._texts:
@@ -118,7 +118,7 @@ class Gathers:
         """A set bit of a null bitmap is Status.NULL, a clear one Status.PRESENT. Shape (columns, rows)."""
         states: NDArray[np.int8] = np.zeros((len(self._stored.columns), starts.shape[1]), np.int8)
         nulls = rows.at(_BYTE)[starts[self._null_readers] + self._null_bytes]
-        if nulls.any():
+        if np.count_nonzero(nulls):
             states[self._columns] = np.unpackbits(nulls, axis=0, bitorder="little")[self._null_bits]
         for column, status in self._constant:
             states[column] = status

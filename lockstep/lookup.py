@@ -136,7 +136,7 @@ class Lookup:
         found, event_us, created_us = np.zeros(shape, np.int8), np.zeros(shape, np.int64), self._no_created(shape)
         event_us[self._views] = rows.event_us[asked.places]
         states, values, strange = self._gathers.run(rows, asked.places, asked.parts)
-        if not rows.sound.all():
+        if np.count_nonzero(rows.sound) < len(rows.sound):
             found[self._views] = np.where(rows.sound[asked.places], PRESENT, NOT_FOUND)
             damaged = ~rows.sound & (rows.lengths > 0)
             strange |= {reader for reader, part in enumerate(asked.parts) if damaged[part].any()}

@@ -56,7 +56,7 @@ class DType(StrEnum):
     @property
     def numpy(self) -> np.dtype[Any]:
         """The dtype of the array that holds such a column."""
-        return np.dtype(_NUMPY[self.value])
+        return _NUMPY[self]
 
     @property
     def missing(self) -> float | str | None:
@@ -64,7 +64,14 @@ class DType(StrEnum):
         return {"int64": None, "string": ""}.get(self.value, float("nan"))
 
 
-_NUMPY = {"float32": "float32", "float64": "float64", "int64": "int64", "string": "object", "timestamp": "float64"}
+_NUMPY: dict[str, np.dtype[Any]] = {
+    "float32": np.dtype(np.float32),
+    "float64": np.dtype(np.float64),
+    "int64": np.dtype(np.int64),
+    "string": np.dtype(object),
+    "timestamp": np.dtype(np.float64),
+}
+"""Made once: this is looked up for every column of every batch."""
 
 
 def digest(text: str | bytes) -> str:

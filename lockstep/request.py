@@ -3,8 +3,8 @@
 A column of length one is broadcast over the others: one user, a hundred candidates.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,15 +26,15 @@ Query = tuple[dict[str, Array], NDArray[np.int64]]
 """The given columns by name, each of shape (rows,) in the plan's dtype, and t in µs of shape (rows,)."""
 
 
-class Values(NamedTuple):
+class Values(list[Any]):
     """A column as a wire format holds it: Python values of one kind, not yet an array."""
 
-    kind: str
-    """"i" for ints within int64, "f" for floats, "O" for str: as numpy calls them."""
-    values: list[Any]
+    __slots__ = ("kind",)
 
-    def __len__(self) -> int:
-        return len(self.values)
+    def __init__(self, kind: str, values: Iterable[Any]) -> None:
+        """`kind`: "i" for ints within int64, "f" for floats, "O" for str: as numpy calls them."""
+        super().__init__(values)
+        self.kind = kind
 
 
 def check(plan: Plan, columns: Mapping[str, Array | Values], t: Array | Values, *, max_rows: int) -> Query:
@@ -84,9 +84,9 @@ def _wrong_length(lengths: Sequence[tuple[str, int]], length: int, rows: int) ->
 
 
 def _times(found: Array | Values) -> NDArray[np.int64]:
-    t = np.asarray(found.values if isinstance(found, Values) else found, np.int64)
+    t = np.asarray(found, np.int64)
     wrong = (t > LAST_TIME) | (t < -LAST_TIME)
-    if wrong.any():
+    if np.count_nonzero(wrong):
         row = int(np.flatnonzero(wrong)[0])
         raise BadColumn(TIMES, f"{t[row]} is no time in microseconds since 1970 (after the year 2255).", row=row)
     return t
@@ -98,20 +98,21 @@ def _broadcast(values: Array, rows: int) -> Array:
 
 def _typed(column: Column, found: Array | Values) -> Array:
     wanted = column.dtype
-    kind, values = found if isinstance(found, Values) else (found.dtype.kind, found)
+    kind = found.kind if isinstance(found, Values) else found.dtype.kind
     if kind not in _KINDS[wanted]:
         what = "strings" if wanted is DType.STRING else wanted.value
         raise BadColumn(column.name, f"holds {_kind(kind)}; expected {what}.")
     if wanted is DType.STRING:
-        return _strings(column.name, values)
+        return _strings(column.name, found)
     if kind != "f":
-        return np.asarray(values, wanted.numpy)
+        return np.asarray(found, wanted.numpy)
     with np.errstate(over="ignore"):
-        typed: Array = np.asarray(values, np.float64).astype(wanted.numpy)
-    if np.isinf(typed).any():
-        row = int(np.flatnonzero(np.isinf(typed))[0])
+        typed: Array = np.asarray(found, np.float64).astype(wanted.numpy)
+    infinite = np.isinf(typed)
+    if np.count_nonzero(infinite):
+        row = int(np.flatnonzero(infinite)[0])
         raise BadColumn(
-            column.name, f"{values[row]} is no {wanted.value}; send a finite number, or NaN for NULL.", row=row
+            column.name, f"{found[row]} is no {wanted.value}; send a finite number, or NaN for NULL.", row=row
         )
     return typed
 

@@ -161,7 +161,7 @@ class Resolved:
             return np.full(self.rows, Rung.FRESH, np.int8)
         unusable = self.found > NULL
         rungs: NDArray[np.int8] = np.asarray(unusable.any(axis=0)).view(np.int8)  # FRESH is 0, DEFAULTS is 1
-        if rungs.any():
+        if np.count_nonzero(rungs):
             rungs[(self.found == _UNREACHABLE).all(axis=0)] = Rung.ALL_DEFAULTS
         return rungs
 
@@ -185,7 +185,7 @@ def row_status(
     if created_us is not None:
         future |= created_us > t
     stale = t - event_us > (_NEVER if ttl_us is None else ttl_us)
-    if not (future.any() or stale.any()):
+    if not (np.count_nonzero(future) or np.count_nonzero(stale)):
         return found
     status = found.copy()
     present = status == PRESENT
@@ -209,7 +209,7 @@ def resolve(
     row = row_status(rows.found, rows.event_us, rows.created_us, t, stored.ttl_us)[stored.view_of]
     status = np.where(row == PRESENT, rows.states, row)
     absent = status != PRESENT
-    some = bool(absent.any())
+    some = np.count_nonzero(absent) > 0
     columns: dict[str, Array] = {}
     for dtype, places in stored.places.items():
         values = rows.values[dtype]

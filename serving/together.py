@@ -100,11 +100,10 @@ def _values(kind: str, parts: Sequence[Column], lengths: Sequence[int]) -> Value
     for part, rows in zip(parts, lengths, strict=True):
         if not isinstance(part, Values) or part.kind != kind:
             return None
-        values = part.values
-        if len(values) == rows:
-            end_to_end += values
-        elif len(values) == 1:
-            end_to_end += values * rows
+        if len(part) == rows:
+            end_to_end += part
+        elif len(part) == 1:
+            end_to_end += part * rows
         else:
             return None
     return Values(kind, end_to_end)

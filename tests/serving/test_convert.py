@@ -35,7 +35,7 @@ def test_columns_and_times_arrive_as_they_were_sent(columns: dict[str, list[int 
         found = query.columns[name]
         assert isinstance(found, Values)
         assert found.kind == kind
-        np.testing.assert_array_equal(np.array(found.values), np.array(values))
+        np.testing.assert_array_equal(np.array(found), np.array(values))
     assert query.event_us == (Values("i", t) if t else None)
 
 
