@@ -125,7 +125,7 @@ def transform_graph(steps: Sequence[FittedStep]) -> onnx.ModelProto:
     for fitted in steps:
         inputs.update(zip(fitted.step.columns, fitted.dtypes, strict=True))
         nodes.extend([*_gather(fitted), *fitted.graph.node, *_round(fitted)])
-        initializers.extend(fitted.graph.initializer)
+        initializers.extend([*fitted.graph.initializer, *_constants(fitted)])
     nodes.append(helper.make_node("Concat", [f"{fitted.step.name}/out" for fitted in steps], [FEATURES], axis=1))
     made = helper.make_graph(
         nodes,
@@ -145,8 +145,14 @@ def step_alone(fitted: FittedStep) -> Graph:
 
 
 def _gather(fitted: FittedStep) -> list[onnx.NodeProto]:
-    """The step's columns side by side, in the type in which it computes."""
-    step, wanted = fitted.step, common_dtype(fitted.step, fitted.dtypes)
+    """The step's columns side by side, in the type in which it computes; of texts each one once."""
+    step, x = fitted.step, f"{fitted.step.name}/x"
+    wanted = common_dtype(step, fitted.dtypes)
+    if _is_deduplicated(fitted):
+        return _each_once(fitted.step)
+    if len(set(fitted.dtypes)) == 1 and fitted.dtypes[0] is not wanted:  # one cast for all columns
+        concat = helper.make_node("Concat", step.columns, [f"{step.name}/in"], axis=1)
+        return [concat, helper.make_node("Cast", [f"{step.name}/in"], [x], to=_ELEMENT[wanted])]
     nodes, parts = [], []
     for name, dtype in zip(step.columns, fitted.dtypes, strict=True):
         part = name
@@ -154,11 +160,39 @@ def _gather(fitted: FittedStep) -> list[onnx.NodeProto]:
             part = f"{step.name}/in/{name}"
             nodes.append(helper.make_node("Cast", [name], [part], to=_ELEMENT[wanted]))
         parts.append(part)
-    return [*nodes, helper.make_node("Concat", parts, [f"{step.name}/x"], axis=1)]
+    return [*nodes, helper.make_node("Concat", parts, [x], axis=1)]
+
+
+def _each_once(step: Step) -> list[onnx.NodeProto]:
+    """Every distinct text of a column; `_round` gives each row its own again.
+
+    A text that many rows share is taken apart once: a user's words, for a hundred candidates.
+    """
+    name = step.name
+    return [
+        helper.make_node("Unique", step.columns, [f"{name}/distinct", "", f"{name}/which"], sorted=0),
+        helper.make_node("Reshape", [f"{name}/distinct", f"{name}/one_column"], [f"{name}/x"]),
+    ]
 
 
 def _round(fitted: FittedStep) -> list[onnx.NodeProto]:
-    return [helper.make_node("Cast", [fitted.graph.output[0].name], [f"{fitted.step.name}/out"], to=TensorProto.FLOAT)]
+    name, computed = fitted.step.name, fitted.graph.output[0].name
+    if not _is_deduplicated(fitted):
+        return [helper.make_node("Cast", [computed], [f"{name}/out"], to=TensorProto.FLOAT)]
+    return [
+        helper.make_node("Cast", [computed], [f"{name}/each"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", [f"{name}/each", f"{name}/which"], [f"{name}/out"], axis=0),
+    ]
+
+
+def _is_deduplicated(fitted: FittedStep) -> bool:
+    return fitted.dtypes == (DType.STRING,)
+
+
+def _constants(fitted: FittedStep) -> list[onnx.TensorProto]:
+    if not _is_deduplicated(fitted):
+        return []
+    return [helper.make_tensor(f"{fitted.step.name}/one_column", TensorProto.INT64, [2], [-1, 1])]
 
 
 def _step_graph(fitted: FittedStep) -> onnx.GraphProto:

@@ -41,6 +41,8 @@ class _Rewriting:
 
     def __init__(self, graph: onnx.GraphProto, read: set[str]) -> None:
         self.graph, self.read = graph, read
+        self.of_distinct: set[str] = set()
+        """Places of rows among distinct ones."""
         self.constants = {tensor.name: tensor for tensor in graph.initializer}
 
     def constant(self, name: str, values: Any, dtype: str) -> str:
@@ -74,6 +76,18 @@ def _pick(rewriting: _Rewriting, node: onnx.NodeProto) -> Iterator[onnx.NodeProt
         return
     listed = np.ravel(numpy_helper.to_array(rewriting.constants[places]))
     yield helper.make_node("Gather", [value, rewriting.constant(f"{out}_places", listed, "int64")], [out], axis=-1)
+
+
+def _distinct(rewriting: _Rewriting, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """C scores one row at a time: the distinct texts of one row are its text."""
+    rewriting.of_distinct.update(node.output[1:])
+    yield helper.make_node("Identity", node.input, node.output[:1])
+
+
+def _gather(rewriting: _Rewriting, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """And what was made of them is the row's own."""
+    values, places = node.input
+    yield helper.make_node("Identity", [values], node.output) if places in rewriting.of_distinct else node
 
 
 def _one_hot(rewriting: _Rewriting, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
@@ -136,6 +150,8 @@ def _trees(rewriting: _Rewriting, node: onnx.NodeProto) -> Iterator[onnx.NodePro
 
 
 _REWRITES: Mapping[tuple[str, str], Callable[[_Rewriting, onnx.NodeProto], Iterator[onnx.NodeProto]]] = {
+    ("", "Unique"): _distinct,
+    ("", "Gather"): _gather,
     ("ai.onnx.ml", "ArrayFeatureExtractor"): _pick,
     ("ai.onnx.ml", "Scaler"): _scaler,
     ("ai.onnx.ml", "OneHotEncoder"): _one_hot,
