@@ -17,6 +17,7 @@ from lockstep.plan import Array, Column, DType, Plan, Stored, View
 from lockstep.resolve import Resolved, ViewRows, resolve
 from lockstep.status import Status
 from lockstep.stores.point_in_time import AsServed, ViewTable, connect, join
+from training.given import given_columns, micros, whole_us
 from training.plans import EVENT_TIMESTAMP
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ __all__ = [
     "assemble",
     "fetch",
     "fetch_as_served",
-    "given_columns",
-    "micros",
     "rows_found",
     "view_tables",
 ]
@@ -62,31 +61,13 @@ def _take(columns: Mapping[str, Array], rows: NDArray[Any]) -> dict[str, Array]:
     return {name: values[rows] for name, values in columns.items()}
 
 
-def micros(times: pa.ChunkedArray) -> NDArray[np.int64]:
-    """A timestamp column without NULL as int64 µs; nanoseconds are cut."""
-    us: NDArray[np.int64] = _cut(times).to_numpy()
-    return us
-
-
-def _cut(times: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Times of any unit as int64 µs, NULL where they were."""
-    return pc.cast(times, pa.timestamp("us", tz=times.type.tz), safe=False).cast(pa.int64())
-
-
-def given_columns(plan: Plan, spine: pa.Table) -> dict[str, Array]:
-    """The request columns of a spine, in the plan's dtypes."""
-    return {
-        name: as_column(column, spine[name])[0] for name, column in plan.given.items() if name in spine.column_names
-    }
-
-
 def as_column(column: Column, values: pa.ChunkedArray) -> tuple[Array, NDArray[np.bool_]]:
     """A column of Arrow as the plan's dtype, and where it holds a value. What stands at a NULL is unspecified."""
     valid = values.is_valid().to_numpy()
     if column.dtype is DType.STRING:
         return pc.fill_null(values.cast(pa.string()), "").to_numpy().astype(object), valid
     if column.dtype is DType.TIMESTAMP:
-        values = _cut(values)
+        values = whole_us(values)
     if pa.types.is_boolean(values.type):
         values = values.cast(pa.int8())
     filled = pc.fill_null(values, pa.scalar(0, values.type))

@@ -24,7 +24,8 @@ from lockstep.progress import bar
 from lockstep.status import Status
 from training.checks import check_transformers
 from training.fit import Fitted
-from training.frame import Frame, assemble, fetch, fetch_as_served, given_columns, micros
+from training.frame import Frame, assemble, fetch, fetch_as_served
+from training.given import given_columns, micros
 from training.plans import EVENT_TIMESTAMP
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from lockstep.progress import bar
 from training.checks import check_scores, check_transformers, check_works_row_by_row
 from training.evaluate import Assessment, assess
 from training.fit import Fitted, Recipe, fit
-from training.frame import Frame, assemble, fetch, micros
+from training.frame import Frame, assemble, fetch
 from training.gates import GateFacts, GateResult, check, require
+from training.given import micros
 from training.importance import permutation_importance
 from training.plans import EVENT_TIMESTAMP, build_plan
 from training.publish import Evaluated, Learnt, files, in_memory

@@ -37,7 +37,7 @@ from lockstep.times import format_time, to_datetime
 from lockstep_client.requests import predict
 from protos.lockstep.v1 import scorer_pb2, scorer_pb2_grpc
 from training.events import generate, load, write_log
-from training.frame import given_columns, micros
+from training.given import given_columns, micros
 from training.plans import EVENT_TIMESTAMP
 from training.proof import Comparison, Side, auc, combinations, first_differences, prove, replay
 from training.spec import load_spec

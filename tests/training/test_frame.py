@@ -16,7 +16,8 @@ from lockstep.plan import Array, Column, DType, Given, Plan
 from lockstep.status import Status
 from lockstep.times import DAY, HOUR, parse_time
 from training.events import read_log
-from training.frame import Frame, as_column, assemble, fetch, fetch_as_served, micros
+from training.frame import Frame, as_column, assemble, fetch, fetch_as_served
+from training.given import micros
 from training.plans import EVENT_TIMESTAMP, build_plan
 from training.specs.install import SPEC, spine
 from training.tables.specs import TICK

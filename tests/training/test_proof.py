@@ -21,7 +21,8 @@ from lockstep.plan import Array, Plan
 from lockstep.resolve import ViewRows, resolve
 from lockstep.status import Status
 from lockstep.times import HOUR
-from training.frame import as_column, assemble, fetch_as_served, micros
+from training.frame import as_column, assemble, fetch_as_served
+from training.given import micros
 from training.plans import EVENT_TIMESTAMP
 from training.proof import Comparison, Side, auc, combinations, first_differences, prove, replay
 from training.specs.install import spine

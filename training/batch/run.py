@@ -27,8 +27,9 @@ from lockstep.times import format_time
 from training.batch.fingerprint import Fingerprint, of_bundle, of_files, of_sources
 from training.batch.folder import Folder
 from training.batch.rows import check_free, result_schema, scored
-from training.batch.spine import Spine, check_columns, given_and_times, is_query, keep_query
+from training.batch.spine import Spine, check_columns, is_query, keep_query
 from training.frame import rows_found, view_tables
+from training.given import given_and_times
 from training.plans import EVENT_TIMESTAMP
 
 if TYPE_CHECKING:

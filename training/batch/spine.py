@@ -8,18 +8,15 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from lockstep import request
 from lockstep.errors import BadColumn, BadFile, BadRequest, did_you_mean
 from lockstep.files import whole_file
-from lockstep.plan import Array, Column, DType, Given, Plan
+from lockstep.plan import Column, DType, Given, Plan
 from lockstep.stores.point_in_time import connect
-from training.frame import micros
 from training.plans import EVENT_TIMESTAMP
 
-__all__ = ["Spine", "check_columns", "given_and_times", "is_query", "keep_query"]
+__all__ = ["Spine", "check_columns", "is_query", "keep_query"]
 
 BATCH_ROWS = 65_536
 OTHERWISE = "A spine is a Parquet file, a folder of them, or SQL that starts with SELECT or WITH, e.g. over a CSV file."
@@ -151,44 +148,3 @@ _TAKEN = {
     DType.STRING: (_is_text,),
     DType.TIMESTAMP: (*_NUMBERS, pa.types.is_timestamp),
 }
-
-
-def given_and_times(plan: Plan, rows: pa.Table, moment_us: int | None) -> request.Query:
-    """The columns of a request and t, by the rules of every request; with `moment_us` it is t of all rows.
-
-    Raises BadColumn naming the row, counted from the first of these.
-    """
-    columns = {name: _array(name, rows[name]) for name in plan.given if name in rows.column_names}
-    if moment_us is not None:
-        t = np.full(len(rows), moment_us)
-    else:
-        _check_no_null(EVENT_TIMESTAMP, rows[EVENT_TIMESTAMP], "a row without a time cannot be scored")
-        t = micros(rows[EVENT_TIMESTAMP])
-    return request.check(plan, columns, t, max_rows=len(rows))
-
-
-def _array(name: str, values: pa.ChunkedArray) -> Array:
-    """Missing is NaN or ''; whole numbers cannot be missing."""
-    kind = values.type
-    if pa.types.is_timestamp(kind):
-        whole = pc.cast(values, pa.timestamp("us", tz=kind.tz), safe=False).cast(pa.int64())
-        values, kind = whole.cast(pa.float64()), pa.float64()
-    if pa.types.is_floating(kind):
-        return np.asarray(pc.fill_null(values.cast(pa.float64()), np.nan).to_numpy())
-    if pa.types.is_integer(kind):
-        _check_no_null(name, values, "whole numbers have no NULL")
-        return _whole(name, values)
-    return np.asarray(pc.fill_null(values.cast(pa.string()), "").to_numpy(), object)
-
-
-def _whole(name: str, values: pa.ChunkedArray) -> Array:
-    try:
-        return np.asarray(values.cast(pa.int64()).to_numpy())
-    except pa.ArrowInvalid as error:
-        raise BadColumn(name, f"holds numbers that are no int64: {error}.") from error
-
-
-def _check_no_null(name: str, values: pa.ChunkedArray, why: str) -> None:
-    if values.null_count:
-        row = int(np.flatnonzero(values.is_null().to_numpy())[0])
-        raise BadColumn(name, f"is NULL; {why}. Leave such rows out, e.g. by a query.", row=row)

@@ -32,7 +32,8 @@ from training.batch import Report
 from training.batch import run as module
 from training.batch.folder import NOTE, QUERY
 from training.batch.spine import Spine
-from training.frame import assemble, fetch_as_served, given_columns, micros
+from training.frame import assemble, fetch_as_served
+from training.given import given_columns, micros
 from training.plans import EVENT_TIMESTAMP
 from training.proof import Side, combinations
 from training.specs.install import spine as log_spine
