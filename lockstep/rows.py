@@ -14,6 +14,7 @@
 All numbers are little-endian. Nothing here knows Redis or Feast.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -27,12 +28,12 @@ from lockstep.ragged import Ints, at
 from lockstep.schema import FORMAT_CREATED, NO_CREATED, DType, Field, Schema
 from lockstep.unpacking import Unpacked, unpack
 
-__all__ = ["Unpacked", "cast", "pack", "times", "unpack"]
+__all__ = ["Unpacked", "cast", "pack", "pack_columns", "times", "unpack"]
 
 _SUMMED_FROM: Final = 4
 _FORMAT_AT: Final = 4
-_EVENT_AT: Final = 13
-_CREATED_AT: Final = 21
+_EVENT_AT: Final = Schema((), created=True).layout.fixed.fields["event"][1]  # type: ignore[index] # a record has fields
+_CREATED_AT: Final = Schema((), created=True).layout.fixed.fields["created"][1]  # type: ignore[index]
 _TIME: Final = np.dtype("<i8")
 
 
@@ -64,6 +65,23 @@ def pack(table: pa.Table | pa.RecordBatch, schema: Schema, *, event: str, create
     if not payloads and fixed.shape[1] % 4 == 0:
         return _sealed_matrix(fixed)
     return _sealed(payload.join(arrays.of_matrix(fixed[:, _SUMMED_FROM:]), *payloads))
+
+
+def pack_columns(
+    columns: Mapping[str, pa.Array], event: pa.Array, created: pa.Array | None, schema: Schema
+) -> pa.BinaryArray:
+    """The same of the fields by name and of times that are no column beside them; `created` None: NULL in every row.
+
+    What a schema without created timestamps is given as `created` is left out.
+    """
+    times = {_EVENT: event}
+    if schema.created:
+        times[_CREATED] = pa.nulls(len(event), DType.TIMESTAMP.arrow) if created is None else created
+    return pack(pa.table({**columns, **times}), schema, event=_EVENT, created=_CREATED if schema.created else None)
+
+
+_EVENT, _CREATED = "\0event", "\0created"
+"""No field has such a name."""
 
 
 def _column(table: pa.Table | pa.RecordBatch, name: str) -> pa.ChunkedArray | pa.Array:

@@ -18,7 +18,7 @@ from feast.value_type import ValueType
 from redis.exceptions import RedisClusterException, RedisError
 
 from lockstep.errors import BadRequest, LockstepError, MaterializeFailed, WritesUnconfirmed
-from lockstep.rows import pack
+from lockstep.rows import pack_columns
 from lockstep.schema import DType
 from lockstep.stores.ahead import ahead
 from lockstep.stores.newest import NewestRows, Taken
@@ -43,8 +43,6 @@ BATCH_ROWS: Final = 50_000
 _AHEAD: Final = 2
 """Batches packed before Redis asks for them: one to send, one for when DuckDB is slow."""
 
-_EVENT: Final = "\0event"
-_CREATED: Final = "\0created"
 """Columns beside the features, under names that no feature has."""
 
 _FAILURES: Final = (LockstepError, RedisError, RedisClusterException, duckdb.Error, pa.ArrowException)
@@ -223,14 +221,12 @@ def _packed(
     """Keys and packed rows of a batch whose columns are the join keys, the fields, event µs and created µs."""
     record, columns = view.record, iter(batch.columns)
     keys = {field.name: next(columns) for field in record.join_keys}
-    features = [
-        opaque(next(columns), types[field.name]) if field.dtype is DType.OPAQUE else next(columns)
+    features = {
+        field.name: opaque(next(columns), types[field.name]) if field.dtype is DType.OPAQUE else next(columns)
         for field in record.fields
-    ]
-    times = dict(zip((_EVENT, _CREATED), columns, strict=False))
-    table = pa.table([*features, *times.values()], names=[*(field.name for field in record.fields), *times])
-    packed = pack(table, record.schema, event=_EVENT, created=_CREATED if _CREATED in times else None)
-    return record.key_space.encode(keys or times), packed
+    }
+    event, created = next(columns), next(columns, None)
+    return record.key_space.encode(keys or {"": event}), pack_columns(features, event, created, record.schema)
 
 
 def _finish(job: Job, client: Client, fill: Fill, until_us: int, written: int) -> None:

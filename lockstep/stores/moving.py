@@ -24,7 +24,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from lockstep.errors import BadColumn, BadRequest, did_you_mean
-from lockstep.rows import pack, unpack
+from lockstep.rows import pack_columns, unpack
 from lockstep.schema import NO_CREATED, DType, Schema
 from lockstep.status import Status
 from lockstep.stores.online import LockstepOnlineStore
@@ -42,8 +42,6 @@ _AT_ONCE: Final = 1000
 _NAMED: Final = 3
 """Rows that are named for each reason; all are counted."""
 
-_EVENT: Final = "\0event"
-_CREATED: Final = "\0created"
 """Columns beside the features, under names that no feature has."""
 
 _MOST_US: Final = 2**63 - 1
@@ -476,11 +474,8 @@ def _packed(view: _View, rows: Sequence[_Row]) -> tuple[Sequence[_Row], pa.Binar
 
 def _pack(schema: Schema, rows: Sequence[_Row]) -> pa.BinaryArray:
     columns = {each.name: from_values([row.features[i] for row in rows], each) for i, each in enumerate(schema.fields)}
-    columns[_EVENT] = pa.array([row.event_us for row in rows], pa.int64()).cast(DType.TIMESTAMP.arrow)
-    if not schema.created:
-        return pack(pa.table(columns), schema, event=_EVENT)
-    columns[_CREATED] = pa.nulls(len(rows), DType.TIMESTAMP.arrow)  # Feast's hashes hold none
-    return pack(pa.table(columns), schema, event=_EVENT, created=_CREATED)
+    event = pa.array([row.event_us for row in rows], pa.int64()).cast(DType.TIMESTAMP.arrow)
+    return pack_columns(columns, event, None, schema)  # Feast's hashes hold no created timestamps
 
 
 def _outcomes(ours: Client, view: _View, rows: Sequence[_Row]) -> Iterator[tuple[str, _Row]]:

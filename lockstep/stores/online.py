@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 from weakref import WeakKeyDictionary, ref
 
 import pyarrow as pa
@@ -30,7 +30,7 @@ from redis.cluster import RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from lockstep.rows import pack
+from lockstep.rows import pack_columns
 from lockstep.schema import DType
 from lockstep.status import Status
 from lockstep.stores.reading import FeastRow, Request, RowsRead, read_rows, request
@@ -47,8 +47,6 @@ log = logging.getLogger(__name__)
 
 WriteRow = tuple[EntityKey, dict[str, Value], datetime, datetime | None]
 
-_EVENT: Final = "\0event"
-_CREATED: Final = "\0created"
 """Columns beside the features, under names that no feature has."""
 
 
@@ -341,11 +339,8 @@ class LockstepOnlineStore(OnlineStore):
 
 def _packed(view: StoredView, data: Sequence[WriteRow]) -> pa.BinaryArray:
     columns = {field.name: from_values([row[1].get(field.name) for row in data], field) for field in view.schema.fields}
-    columns[_EVENT] = _times([row[2] for row in data])
-    if not view.schema.created:
-        return pack(pa.table(columns), view.schema, event=_EVENT)
-    columns[_CREATED] = _times([row[3] for row in data])
-    return pack(pa.table(columns), view.schema, event=_EVENT, created=_CREATED)
+    event, created = _times([row[2] for row in data]), _times([row[3] for row in data])
+    return pack_columns(columns, event, created, view.schema)
 
 
 def _times(moments: Sequence[datetime | None]) -> pa.Array:

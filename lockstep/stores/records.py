@@ -16,7 +16,6 @@ __all__ = [
     "Fill",
     "RecordBook",
     "begin_fill",
-    "clear_watermark",
     "delete_view",
     "put_record",
     "raise_watermark",
@@ -139,11 +138,6 @@ def _life_field(record: ViewRecord) -> bytes:
 
 def _meaning_field(record: ViewRecord) -> bytes:
     return record_field(record.schema.fingerprint) + b":filled-as"
-
-
-def clear_watermark(client: Client, record: ViewRecord) -> None:
-    """Forget how far the view was materialized, so that the next run of any kind fills it whole."""
-    client.hdel(record.key, watermark_field(record.schema.fingerprint))
 
 
 def delete_view(client: Client, record: ViewRecord) -> int:
