@@ -30,6 +30,11 @@ class Home:
         return self.root / "models"
 
     @property
+    def predictions(self) -> Path:
+        """The scores of a cache while it is filled, one folder a model."""
+        return self.root / "predictions"
+
+    @property
     def registry(self) -> Path:
         """Feast's registry file."""
         return self.root / "registry.db"

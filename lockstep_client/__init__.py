@@ -9,23 +9,34 @@ with Client("localhost:50051") as scorer:
 
 from lockstep_client.aio import AsyncClient
 from lockstep_client.answers import (
+    Cached,
     Feature,
     Features,
     Model,
     ModelVersions,
     Need,
+    Origin,
     Prediction,
     Rung,
     Status,
     ViewSummary,
 )
 from lockstep_client.connection import Tls
-from lockstep_client.errors import DeadlineExceeded, InvalidArgument, NotFound, ScorerError, Unavailable
+from lockstep_client.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    ScorerError,
+    Unauthenticated,
+    Unavailable,
+)
 from lockstep_client.requests import Request
 from lockstep_client.sync import Client
 
 __all__ = [
     "AsyncClient",
+    "Cached",
     "Client",
     "DeadlineExceeded",
     "Feature",
@@ -35,12 +46,15 @@ __all__ = [
     "ModelVersions",
     "Need",
     "NotFound",
+    "Origin",
+    "PermissionDenied",
     "Prediction",
     "Request",
     "Rung",
     "ScorerError",
     "Status",
     "Tls",
+    "Unauthenticated",
     "Unavailable",
     "ViewSummary",
 ]

@@ -14,11 +14,13 @@ from lockstep_client.wire import only_field, read_packed_doubles
 from protos.lockstep.v1 import scorer_pb2 as pb
 
 __all__ = [
+    "Cached",
     "Feature",
     "Features",
     "Model",
     "ModelVersions",
     "Need",
+    "Origin",
     "Prediction",
     "Rung",
     "Status",
@@ -94,6 +96,31 @@ class Feature:
     """Event timestamp of the stored row in µs UTC, 0 where none was found; empty for a column that was not read."""
 
 
+class Origin(IntEnum):
+    """Where a score of a cached model comes from."""
+
+    HIT = 0
+    """A stored prediction that is usable at t."""
+    DEFAULT = 1
+    """There was none: the default."""
+    LIVE = 2
+    """There was none: the model scored the row now, for this caller or for another who asked the same."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cached:
+    """Where the scores of a cached model come from. All of them are of one version."""
+
+    model: str
+    """Name of the model that made the predictions."""
+    version: str
+    """Its version; '' where none is known, and all scores are the default."""
+    origins: tuple[Origin, ...]
+    """By row."""
+    age_us: NDArray[np.int64]
+    """t minus the time as of which the score was made, by row; 0 for a default."""
+
+
 class Prediction:
     """The answer to a `predict`. All but the scores is read from the message when it is asked for."""
 
@@ -134,6 +161,15 @@ class Prediction:
     def features(self) -> Mapping[str, Feature]:
         """Every column of the plan by name, in its order; empty unless `explain` was asked for."""
         return {feature.name: _feature(feature) for feature in self._reply.features}
+
+    @property
+    def cached(self) -> Cached | None:
+        """Where the scores come from; None but for a cached model."""
+        if not self._reply.HasField("cached"):
+            return None
+        found = self._reply.cached
+        origins = tuple(map(Origin, found.origins))
+        return Cached(found.model, found.version, origins, np.array(found.age_us, np.int64))
 
     def __repr__(self) -> str:
         return f"Prediction({self.model} {self.version}, {self.rung.name}, scores={self.scores})"

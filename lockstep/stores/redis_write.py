@@ -9,7 +9,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import pairwise, zip_longest
 from operator import add
 from typing import Any, Final
@@ -31,12 +30,10 @@ from redis.exceptions import (
 from lockstep import arrays, rows
 from lockstep.errors import WritesUnconfirmed
 from lockstep.ragged import Ints
+from lockstep.replace_script import KEYS_PER_SCRIPT, LEAST_ORDER, SCRIPT, Replace
 from lockstep.stores.redis_connect import Client
 
 __all__ = ["Prepared", "Replace", "RowWriter", "Safety", "WriteCounts", "now_us"]
-
-KEYS_PER_SCRIPT: Final = 100
-"""A script holds all other callers up; 100 keys take 0.2 to 0.6 ms."""
 
 _ROWS_PER_WINDOW: Final = 200
 """Sent at once; two windows are in flight, so that Redis never waits for the sender. Larger ones were not faster, and
@@ -46,62 +43,7 @@ others waited longer: what has arrived from one connection, up to some 40 KB, Re
 _ROWS_PER_WAIT: Final = 3200
 """The same where replicas must confirm: each window waits for them."""
 
-_SCRIPT: Final = b"""
-local call, read, byte = redis.call, struct.unpack, string.byte
-local replace, expire = tonumber(ARGV[1]), ARGV[2]
-local put, add
-if expire == '0' then
-  put = function(key, row) call('SET', key, row) end
-  add = function(key, row) return call('SET', key, row, 'NX') end
-else
-  put = function(key, row) call('SET', key, row, 'PX', expire) end
-  add = function(key, row) return call('SET', key, row, 'PX', expire, 'NX') end
-end
-local function created(row)
-  if byte(row, 5) ~= 2 then return -2147483648, 0 end
-  local low, high = read('<I4i4', row, 22)
-  return high, low
-end
-local function order(new, old)
-  local format = byte(old, 5)
-  if not ((format == 1 and #old >= 21) or (format == 2 and #old >= 29)) then return 1 end
-  local new_low, new_high = read('<I4i4', new, 14)
-  local old_low, old_high = read('<I4i4', old, 14)
-  if new_high == old_high and new_low == old_low then
-    new_high, new_low = created(new)
-    old_high, old_low = created(old)
-  end
-  if new_high ~= old_high then return new_high > old_high and 1 or -1 end
-  if new_low ~= old_low then return new_low > old_low and 1 or -1 end
-  return 0
-end
-local written, same, older = 0, 0, 0
-local absent = call('GETRANGE', KEYS[1], 0, 0) == ''
-for i, key in ipairs(KEYS) do
-  local new = ARGV[i + 2]
-  if absent and add(key, new) then
-    written = written + 1
-  else
-    absent = false
-    local found = order(new, call('GETRANGE', key, 0, 28))
-    if found >= replace then
-      put(key, new)
-      written = written + 1
-    elseif found == 0 then
-      same = same + 1
-    else
-      older = older + 1
-    end
-  end
-end
-return {written, same, older}
-"""
-# Where the first key is absent the others are taken to be absent too, until one is not: into an empty store a row then
-# costs one command and not two. SET NX decides, so a wrong guess costs time alone.
-# Times are compared as two halves: a Lua number is a double and does not hold every int64. Strings are not compared
-# at all: Lua does that by the server's locale.
-
-_SHA: Final = hashlib.sha1(_SCRIPT).hexdigest().encode()
+_SHA: Final = hashlib.sha1(SCRIPT).hexdigest().encode()
 
 _PASSING: Final = (
     "READONLY",
@@ -122,20 +64,6 @@ _PASSING: Final = (
 def now_us() -> int:
     """The clock of this machine, µs."""
     return time.time_ns() // 1000
-
-
-class Replace(StrEnum):
-    """Which stored rows give way to a new one."""
-
-    OLDER = "older"
-    """Those with a lesser (event, created). The rule of every write but a rewrite."""
-    SAME = "same"
-    """Also those with an equal one: after a repaired build."""
-    ANY = "any"
-    """All: after a repaired build that has fewer rows."""
-
-
-_LEAST_ORDER: Final = {Replace.OLDER: 1, Replace.SAME: 0, Replace.ANY: -1}
 
 
 @dataclass(frozen=True)
@@ -219,7 +147,7 @@ class RowWriter:
         clock: Callable[[], int] = now_us,
     ) -> None:
         self._client, self._view, self._safety, self._clock = client, view, safety, clock
-        self._arguments = _bulk(b"%d" % _LEAST_ORDER[replace]) + _bulk(b"%d" % (expire_ms or 0))
+        self._arguments = _bulk(b"%d" % LEAST_ORDER[replace]) + _bulk(b"%d" % (expire_ms or 0))
         self._broken = ""
         self._short = ""
         self.counts = WriteCounts()
@@ -373,7 +301,7 @@ class _Lane:
         """The commands of a window. The first brings the script along, so that no server is ever without it."""
         parts: list[bytes | memoryview] = []
         for i, call in enumerate(window):
-            script = _bulk(b"EVAL") + _bulk(_SCRIPT) if i == 0 else _EVALSHA
+            script = _bulk(b"EVAL") + _bulk(SCRIPT) if i == 0 else _EVALSHA
             parts += [
                 b"*%d\r\n" % (2 * call.count + 5),
                 script,

@@ -24,6 +24,12 @@ class Rung(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     RUNG_DEFAULTS: _ClassVar[Rung]
     RUNG_ALL_DEFAULTS: _ClassVar[Rung]
     RUNG_PRIOR: _ClassVar[Rung]
+
+class Origin(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ORIGIN_HIT: _ClassVar[Origin]
+    ORIGIN_DEFAULT: _ClassVar[Origin]
+    ORIGIN_LIVE: _ClassVar[Origin]
 STATUS_PRESENT: Status
 STATUS_NULL: Status
 STATUS_NOT_FOUND: Status
@@ -36,20 +42,25 @@ RUNG_FRESH: Rung
 RUNG_DEFAULTS: Rung
 RUNG_ALL_DEFAULTS: Rung
 RUNG_PRIOR: Rung
+ORIGIN_HIT: Origin
+ORIGIN_DEFAULT: Origin
+ORIGIN_LIVE: Origin
 
 class PredictRequest(_message.Message):
-    __slots__ = ("model", "version", "columns", "event_timestamp_us", "explain")
+    __slots__ = ("model", "version", "columns", "event_timestamp_us", "explain", "strict")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     EVENT_TIMESTAMP_US_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
+    STRICT_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     columns: _containers.RepeatedCompositeFieldContainer[Column]
     event_timestamp_us: _containers.RepeatedScalarFieldContainer[int]
     explain: bool
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[Column, _Mapping]]] = ..., event_timestamp_us: _Optional[_Iterable[int]] = ..., explain: bool = ...) -> None: ...
+    strict: bool
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[Column, _Mapping]]] = ..., event_timestamp_us: _Optional[_Iterable[int]] = ..., explain: bool = ..., strict: bool = ...) -> None: ...
 
 class Column(_message.Message):
     __slots__ = ("name", "int64s", "doubles", "strings")
@@ -82,7 +93,7 @@ class Strings(_message.Message):
     def __init__(self, values: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
-    __slots__ = ("scores", "model", "version", "views", "rung", "row_rungs", "features")
+    __slots__ = ("scores", "model", "version", "views", "rung", "row_rungs", "features", "cached")
     SCORES_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -90,6 +101,7 @@ class PredictResponse(_message.Message):
     RUNG_FIELD_NUMBER: _ClassVar[int]
     ROW_RUNGS_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
+    CACHED_FIELD_NUMBER: _ClassVar[int]
     scores: _containers.RepeatedScalarFieldContainer[float]
     model: str
     version: str
@@ -97,7 +109,20 @@ class PredictResponse(_message.Message):
     rung: Rung
     row_rungs: _containers.RepeatedScalarFieldContainer[Rung]
     features: _containers.RepeatedCompositeFieldContainer[Feature]
-    def __init__(self, scores: _Optional[_Iterable[float]] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., views: _Optional[_Iterable[_Union[ViewStatus, _Mapping]]] = ..., rung: _Optional[_Union[Rung, str]] = ..., row_rungs: _Optional[_Iterable[_Union[Rung, str]]] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ...) -> None: ...
+    cached: Cached
+    def __init__(self, scores: _Optional[_Iterable[float]] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., views: _Optional[_Iterable[_Union[ViewStatus, _Mapping]]] = ..., rung: _Optional[_Union[Rung, str]] = ..., row_rungs: _Optional[_Iterable[_Union[Rung, str]]] = ..., features: _Optional[_Iterable[_Union[Feature, _Mapping]]] = ..., cached: _Optional[_Union[Cached, _Mapping]] = ...) -> None: ...
+
+class Cached(_message.Message):
+    __slots__ = ("model", "version", "origins", "age_us")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ORIGINS_FIELD_NUMBER: _ClassVar[int]
+    AGE_US_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: str
+    origins: _containers.RepeatedScalarFieldContainer[Origin]
+    age_us: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., origins: _Optional[_Iterable[_Union[Origin, str]]] = ..., age_us: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class PredictStreamResponse(_message.Message):
     __slots__ = ("response", "failure")

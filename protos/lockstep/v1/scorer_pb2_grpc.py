@@ -70,7 +70,9 @@ class ScorerServicer(object):
         Errors: INVALID_ARGUMENT (a column is unknown, missing, of the wrong type or length; no rows, too many rows; the
         message names the column and the row), NOT_FOUND (no such model, version or alias), UNAVAILABLE (no model is
         loaded yet, or the server is stopping), RESOURCE_EXHAUSTED (the message is too large), DEADLINE_EXCEEDED (the model
-        itself took too long). A store that is slow or fails, and a model that fails, are no errors: the answer comes within
+        itself took too long, or the deadline had passed before the call was looked at). RESOURCE_EXHAUSTED is also the
+        answer of a server that has too much to do; its trailing metadata `grpc-retry-pushback-ms` says when to come again.
+        With `strict` also FAILED_PRECONDITION and UNAVAILABLE, see there. A store that is slow or fails, and a model that fails, are no errors: the answer comes within
         the deadline and says on which rung it stands.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
