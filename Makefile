@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DONE := $(VENV)/.installed
 EVENTS ?=
+LOCK := pyproject.toml --python-version 3.11 --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate
 
 .PHONY: install demo test lint type bench protos lock clean help
 
@@ -39,9 +40,9 @@ bench: install ## measure everything and write the table of benchmarks/README.md
 protos: install ## make the generated files under protos/ again
 	$(BIN)/python -m protos.make
 
-lock: ## resolve the newest versions that pyproject.toml allows into requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra c --extra skops --python-version 3.11 --universal --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --output-file requirements.lock
+lock: ## resolve the newest versions that pyproject.toml allows: requirements.lock for people, requirements.run.lock for the image
+	$(BIN)/uv pip compile $(LOCK) --extra dev --extra c --extra skops --extra signing --output-file requirements.lock
+	$(BIN)/uv pip compile $(LOCK) --constraints requirements.lock --output-file requirements.run.lock
 
 clean: ## remove what was installed and made, the data of the demo included
 	rm -rf $(VENV) data .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
