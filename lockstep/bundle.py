@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from lockstep.bundle_format import FORMAT
-from lockstep.errors import BundleRefused
+from lockstep.errors import BundleRefused, LockstepError
 from lockstep.functions import Function, load, model_inputs
 from lockstep.link import Link
 from lockstep.model import KINDS, Model, kind_of
@@ -76,7 +76,7 @@ class Manifest:
                     f"the bundle has format {found}; this Lockstep reads format {FORMAT}. Train the model again."
                 )
             return Manifest(**{**plain, "plan": Plan.from_json(plain["plan"]), "link": Link(**plain["link"])})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BundleRefused(f"{MANIFEST} cannot be read: {error!r}. Publish the model again.") from error
 
 
@@ -120,6 +120,15 @@ def build(files: Mapping[str, bytes]) -> Bundle:
     if MANIFEST not in files:
         raise BundleRefused(f"no {MANIFEST}: this is not a bundle, or it was not written to its end.")
     manifest = Manifest.from_json(files[MANIFEST])
+    try:
+        return _built(manifest, files)
+    except LockstepError:
+        raise
+    except Exception as error:  # a stranger's manifest: a value of another type than is expected can fail anywhere
+        raise BundleRefused(f"{MANIFEST} says what cannot be: {error!r}. Publish the model again.") from error
+
+
+def _built(manifest: Manifest, files: Mapping[str, bytes]) -> Bundle:
     _check_hashes(manifest, files)
     functions = {
         column.source.function: load(

@@ -54,7 +54,7 @@ class Cache:
         try:
             plain = json.loads(content)
             return Cache(str(plain["model"]), OnMiss(plain["on_miss"]), str(plain["keys"]))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise BundleRefused(f"{CACHED.path} cannot be read: {error!r}. Publish the cached model again.") from error
 
 

@@ -67,7 +67,7 @@ class Coefficients:
             self._features = Features([_step(step) for step in plain["steps"]])
             weights = [feature["weight"] for step in plain["steps"] for feature in step["features"]]
             self._weights = np.array(weights, np.float64)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BundleRefused(f"the coefficients cannot be read: {error!r}. Publish the model again.") from error
 
     @property

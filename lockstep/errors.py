@@ -14,6 +14,7 @@ __all__ = [
     "BadSetting",
     "BundleRefused",
     "ControlRefused",
+    "DeadlinePassed",
     "EvaluationRefused",
     "ExportDiffers",
     "ExportRefused",
@@ -24,12 +25,18 @@ __all__ = [
     "ModelUnloaded",
     "NoAnswer",
     "NoModelYet",
+    "Overloaded",
     "PartsRefused",
+    "PermissionDenied",
     "PlanRefused",
     "RecordRefused",
+    "RowRefused",
+    "RowUnreachable",
     "SchemaRefused",
+    "SwitchedOff",
     "TablesRefused",
     "TooManyRows",
+    "Unauthenticated",
     "UnknownColumn",
     "UnknownModel",
     "WritesUnconfirmed",
@@ -197,6 +204,45 @@ class ModelUnloaded(LockstepError):
         self.name = name
 
 
+class Overloaded(LockstepError):
+    """A model has as much to do as it can do in time."""
+
+    def __init__(self, model: str, requests: int, rows: int, retry_ms: int) -> None:
+        super().__init__(
+            f"model {model!r} has {requests:,} requests of {rows:,} rows under way, as much as this server can answer "
+            f"in time; try again in {retry_ms} ms, or ask another server."
+        )
+        self.model, self.retry_ms = model, retry_ms
+
+
+class DeadlinePassed(LockstepError):
+    """A request whose caller waits no more."""
+
+    def __init__(self) -> None:
+        super().__init__("the deadline had passed before this server could look at the request; give it more time.")
+
+
+class RowRefused(LockstepError):
+    """A strict caller asked for a row that has no answer without a default. `row` counts from 0."""
+
+    def __init__(self, row: int, why: str) -> None:
+        super().__init__(
+            f"row {row}: {why}, and a strict request takes no default; materialize the view, or ask without `strict`."
+        )
+        self.row = row
+
+
+class RowUnreachable(LockstepError):
+    """A strict caller asked for a row while the online store does not answer. `row` counts from 0."""
+
+    def __init__(self, row: int, view: str) -> None:
+        super().__init__(
+            f"row {row}: the online store did not answer for view {view!r}, and a strict request takes no default; "
+            "try again, or ask without `strict`."
+        )
+        self.row, self.view = row, view
+
+
 class ControlRefused(LockstepError):
     """A caller asked to load or unload a model where callers may not."""
 
@@ -233,6 +279,14 @@ class WorkerFailed(LockstepError):
         super().__init__(f"worker {worker} ended with status {status} before it was ready; what it said stands above.")
 
 
+class WorkerSilent(LockstepError):
+    """A serving process does not say what it does."""
+
+    def __init__(self, worker: int) -> None:
+        super().__init__(f"worker {worker} gives its supervisor no answer; is it busy, or gone?")
+        self.worker = worker
+
+
 class PartsRefused(LockstepError):
     """A folder of scores cannot be gone on with: it was made from something else, or holds something else."""
 
@@ -257,3 +311,29 @@ class ExportDiffers(LockstepError):
             f"{model!r} by the model. Nothing was written."
         )
         self.source, self.row, self.parted = source, row, parted
+
+
+class Unauthenticated(LockstepError):
+    """A call came without a token that this server knows. The sentence never holds what was sent."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this server answers callers it knows: send the metadata `authorization: Bearer TOKEN` with the token that "
+            "its operator gave you."
+        )
+
+
+class PermissionDenied(LockstepError):
+    """A known caller may not do this. The sentence is the same whether what was asked for exists or not."""
+
+    def __init__(self, caller: str, what: str) -> None:
+        super().__init__(f"caller {caller!r} may not {what}; ask the operator of this server for it.")
+        self.caller = caller
+
+
+class SwitchedOff(LockstepError):
+    """A call that this server does not answer for anybody."""
+
+    def __init__(self, method: str, setting: str) -> None:
+        super().__init__(f"{method} is switched off here. Start the server with {setting}=true to allow it.")
+        self.method = method

@@ -13,17 +13,22 @@ from onnxruntime.capi import onnxruntime_pybind11_state
 from lockstep.errors import BundleRefused
 from lockstep.link import Link, log_odds
 from lockstep.model import check_inputs
+from lockstep.onnx_file import check_stands_alone
 from lockstep.plan import Array, DType, Plan
 
 __all__ = ["Graph", "Link", "log_odds"]
 
 
-ONNX_ERRORS = tuple(
-    error
-    for error in vars(onnxruntime_pybind11_state).values()
-    if isinstance(error, type) and issubclass(error, Exception)
+ONNX_ERRORS: tuple[type[Exception], ...] = (
+    *(
+        error
+        for error in vars(onnxruntime_pybind11_state).values()
+        if isinstance(error, type) and issubclass(error, Exception)
+    ),
+    UnicodeDecodeError,
 )
-"""Everything that ONNX Runtime raises; its errors have no base of their own."""
+"""Everything that ONNX Runtime raises; its errors have no base of their own. The last one where it cannot even say what
+is wrong, because a name in the model is no UTF-8."""
 
 _ONNX_TYPES = {
     DType.FLOAT32: "tensor(float)",
@@ -37,15 +42,19 @@ class Graph:
     """An ONNX graph with one input of shape (rows, 1) per column, on one thread: many small calls share the cores."""
 
     def __init__(self, model: bytes) -> None:
-        """Raises BundleRefused where ONNX Runtime cannot load the model."""
+        """Raises BundleRefused where the model is not all in these bytes, or ONNX Runtime cannot load it."""
+        check_stands_alone(model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 4  # what goes wrong is raised; it need not be printed too
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # no other is looked into above
         self.model = model
         try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            self._session = onnxruntime.InferenceSession(
+                model, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except ONNX_ERRORS as error:
             raise BundleRefused(f"ONNX Runtime cannot load the model: {error}") from error
         self._inputs = {node.name: node.type for node in self._session.get_inputs()}

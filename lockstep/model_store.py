@@ -16,6 +16,7 @@ from fsspec.implementations.local import LocalFileSystem
 from lockstep.bundle import MANIFEST, Bundle, Manifest, build
 from lockstep.errors import BadRequest, BundleRefused, UnknownModel
 from lockstep.files import whole_folder, write_bytes
+from lockstep.signature import SIGNATURE, Signer, Verifier, signed
 
 __all__ = ["CHAMPION", "ModelStore"]
 
@@ -26,8 +27,13 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 class ModelStore:
     """The versions and aliases of all models under one URL or folder."""
 
-    def __init__(self, url: str | Path) -> None:
+    def __init__(self, url: str | Path, bundle_key: str = "") -> None:
+        """With `bundle_key`, the file of a public key, only bundles that it signed are loaded.
+
+        Raises BadSetting where that file holds none, MissingTool.
+        """
         self.url = str(url)
+        self._verifier = Verifier(bundle_key) if bundle_key else None
         self._fs, self._root = fsspec.core.url_to_fs(self.url)
 
     def names(self) -> list[str]:
@@ -61,7 +67,10 @@ class ModelStore:
     def load(self, name: str, version: str = CHAMPION) -> Bundle:
         """Read, check and build a bundle. Raises UnknownModel, BundleRefused."""
         number = self.resolve(name, version)
-        return _in_place(build(self.read(name, number)), name, number)
+        files = self.read(name, number)
+        if self._verifier is not None:
+            self._verifier.check(files)
+        return _in_place(build(files), name, number)
 
     def read(self, name: str, version: str) -> dict[str, bytes]:
         """All files of a version, by path inside its folder."""
@@ -71,17 +80,25 @@ class ModelStore:
     def publish(self, name: str, make: Callable[[str], Mapping[str, bytes]]) -> Bundle:
         """Write a new version from the files that `make(version)` returns, after building them as a scorer would.
 
-        Raises BundleRefused where they do not build, and then writes nothing.
+        Signed where LOCKSTEP_SIGNING_KEY names a key. Raises BundleRefused where they do not build, and then writes
+        nothing.
         """
         if not _NAME.fullmatch(name):
             raise BadRequest(
                 f"{name!r} cannot be a model's name: letters, digits, - and _, a letter first, at most 64."
             )
         version = str(max(map(int, self.versions(name)), default=0) + 1)
-        files = make(version)
+        files = signed(make(version))
         bundle = _in_place(build(files), name, version)
         self._write(self._path(name, version), files)
         return bundle
+
+    def sign(self, name: str, version: str, signer: Signer) -> str:
+        """Sign a version that was published. Returns it; raises UnknownModel, and BundleRefused where it is unsound."""
+        bundle = self.load(name, version)
+        number = bundle.manifest.version
+        self._put(self._path(name, number, SIGNATURE), signer.sign(bundle.files))
+        return number
 
     def promote(self, name: str, version: str, alias: str = CHAMPION) -> str:
         """Point an alias at a version; the one before stays in the alias' history. Returns the version."""
@@ -109,7 +126,9 @@ class ModelStore:
         if not _NAME.fullmatch(alias):
             raise BadRequest(f"{alias!r} cannot be an alias: letters, digits, - and _, a letter first, at most 64.")
         content = json.dumps({"version": history[-1], "history": history}).encode()
-        path = self._path(name, "aliases", f"{alias}.json")
+        self._put(self._path(name, "aliases", f"{alias}.json"), content)
+
+    def _put(self, path: str, content: bytes) -> None:
         if isinstance(self._fs, LocalFileSystem):
             write_bytes(Path(path), content)
         else:
@@ -160,7 +179,7 @@ def _history(content: bytes, path: str) -> list[str]:
         history: list[str] = json.loads(content)["history"]
         if not isinstance(history, list) or not history or not all(isinstance(one, str) for one in history):
             raise ValueError(f"its history is {history!r}")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BundleRefused(
             f"alias file {path} cannot be read ({error!r}); promote a version again to replace it."
         ) from error

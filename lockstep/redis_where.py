@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from lockstep.errors import BadConnection
 
-__all__ = ["RedisType", "Where", "nodes_and_options", "parse"]
+__all__ = ["RedisType", "Where", "nodes_and_options", "parse", "split_url"]
 
 
 class RedisType(StrEnum):
@@ -24,13 +24,13 @@ class RedisType(StrEnum):
 class Where:
     """Everything that names a Redis."""
 
-    connection_string: str
+    connection_string: str = field(repr=False)
     """host:port,host:port,option=value,… as Feast's Redis store takes it, or a redis:// or rediss:// URL."""
     redis_type: RedisType = RedisType.REDIS
     sentinel_master: str = "mymaster"
-    credentials: Mapping[str, str] = field(default_factory=dict)
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     """`username` and `password`; they go before those of the connection string."""
-    sentinel_kwargs: Mapping[str, Any] = field(default_factory=dict)
+    sentinel_kwargs: Mapping[str, Any] = field(default_factory=dict, repr=False)
     """Options of the connections to the Sentinels themselves, e.g. their password or ssl."""
 
 
@@ -52,7 +52,11 @@ def parse(connection_string: str) -> tuple[list[tuple[str, int]], dict[str, Any]
 def _node(part: str) -> tuple[str, int]:
     host, _, port = part.rpartition(":")
     if not host or not port.isdecimal():
-        raise BadConnection(f"connection string: {part!r} is no host:port.")
+        # Not shown: the end of a password that has a comma in it looks like this too.
+        raise BadConnection(
+            "connection string: a part is neither host:port nor option=value. A password with a comma goes into a file "
+            "or a URL."
+        )
     return host.strip("[]"), int(port)
 
 
@@ -76,9 +80,7 @@ def nodes_and_options(where: Where) -> tuple[list[tuple[str, int]], dict[str, An
     if "://" not in where.connection_string:
         nodes, options = parse(where.connection_string)
         return nodes, {**options, **where.credentials}
-    url = urlsplit(where.connection_string)
-    if url.scheme not in ("redis", "rediss") or not url.hostname:
-        raise BadConnection("the URL of a Redis is redis://[user:password@]host[:port][/db], or rediss:// for TLS.")
+    url, host, port = split_url(where.connection_string)
     options = dict(_option(f"{name}={value}") for name, value in parse_qsl(url.query))
     if url.path.strip("/"):
         options["db"] = _option(f"db={url.path.strip('/')}")[1]
@@ -87,4 +89,19 @@ def nodes_and_options(where: Where) -> tuple[list[tuple[str, int]], dict[str, An
     for name, value in (("username", url.username), ("password", url.password)):
         if value:
             options[name] = unquote(value)
-    return [(url.hostname, url.port or 6379)], {**options, **where.credentials}
+    return [(host, port)], {**options, **where.credentials}
+
+
+def split_url(text: str) -> tuple[SplitResult, str, int]:
+    """A URL, its host and port. Raises BadConnection, which does not show the URL: it may hold a password."""
+    try:
+        url = urlsplit(text)
+        host, port = url.hostname, url.port or 6379
+    except ValueError:  # its text would show what stands where a port belongs, e.g. half a password
+        host = None
+    if not host or url.scheme not in ("redis", "rediss"):
+        raise BadConnection(
+            "the URL of a Redis is redis://[user:password@]host[:port][/db], or rediss:// for TLS. In a password write "
+            "%2F for /, %40 for @, %3A for : and %23 for #."
+        )
+    return url, host, port

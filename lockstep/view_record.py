@@ -100,7 +100,7 @@ class ViewRecord:
                 ttl_us=None if facts["ttl_us"] is None else int(facts["ttl_us"]),
                 definition=str(facts["definition"]),
             )
-        except (ValueError, KeyError, TypeError, SchemaRefused) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, SchemaRefused) as error:
             raise RecordRefused(
                 f"{text[:80]!r} is no view record: {error!r}. Run `feast apply` to write it again."
             ) from error

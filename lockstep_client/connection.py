@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -22,16 +23,34 @@ LEAST_KEEP_ALIVE_S = 10.0
 
 @dataclass(frozen=True)
 class Tls:
-    """A connection with TLS. All in PEM; paths are the caller's to read."""
+    """A connection with TLS. All in PEM; `from_files` reads files."""
 
     root_certificates: bytes | None = None
     """What signs the server's certificate; None: gRPC's own list of authorities."""
     certificate_chain: bytes | None = None
     """The client's own certificate, where the server asks for one."""
-    private_key: bytes | None = None
+    private_key: bytes | None = field(default=None, repr=False)
     """The key of that certificate."""
     server_name: str | None = None
     """The name to expect in the server's certificate where it is not the one that is dialled."""
+
+    def __post_init__(self) -> None:
+        if (self.certificate_chain is None) != (self.private_key is None):
+            raise ValueError("a client's certificate and its private key go together; give both or none.")
+
+    @staticmethod
+    def from_files(
+        authority: str | Path | None = None,
+        certificate: str | Path | None = None,
+        key: str | Path | None = None,
+        *,
+        server_name: str | None = None,
+    ) -> "Tls":
+        """From PEM files: what signs the server's certificate, the client's own certificate and its key.
+
+        Raises OSError where one cannot be read, ValueError for a certificate without its key.
+        """
+        return Tls(_read(authority), _read(certificate), _read(key), server_name)
 
 
 @dataclass(frozen=True)
@@ -41,7 +60,7 @@ class Connection:
     address: str
     """host:port, or any name that gRPC resolves (dns:///scorer:50051, unix:/run/scorer.sock)."""
     tls: Tls | None
-    token: Token | None
+    token: Token | None = field(repr=False)
     timeout_s: float
     """Deadline of a call that names none of its own."""
     keep_alive_s: float
@@ -75,17 +94,20 @@ class Connection:
         token = self.token if isinstance(self.token, str) else self.token()
         return (("authorization", f"Bearer {token}"),)
 
-    def open(self, api: Any) -> Any:
-        """A channel of grpc or grpc.aio: `api` is the module."""
+    def open(self, api: Any, options: Sequence[tuple[str, str | int]] | None = None) -> Any:
+        """A channel of grpc or grpc.aio: `api` is the module. With `options`, channel arguments in place of ours."""
+        chosen = [*(self.options() if options is None else options)]
         if self.tls is None:
-            return api.insecure_channel(self.address, options=self.options())
+            return api.insecure_channel(self.address, options=chosen)
         tls = self.tls
+        if tls.server_name is not None:
+            chosen.append(("grpc.ssl_target_name_override", tls.server_name))
         credentials = grpc.ssl_channel_credentials(tls.root_certificates, tls.private_key, tls.certificate_chain)
-        return api.secure_channel(self.address, credentials, options=self.options())
+        return api.secure_channel(self.address, credentials, options=chosen)
 
     def options(self) -> list[tuple[str, str | int]]:
         """Channel arguments, by gRPC's names."""
-        options: list[tuple[str, str | int]] = [
+        return [
             ("grpc.service_config", json.dumps(self.service_config())),
             ("grpc.keepalive_time_ms", round(self.keep_alive_s * 1e3)),
             # Also how long the kernel lets sent bytes go unacknowledged: a peer that is gone is noticed within it.
@@ -94,9 +116,6 @@ class Connection:
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 2_000),
         ]
-        if self.tls is not None and self.tls.server_name is not None:
-            options.append(("grpc.ssl_target_name_override", self.tls.server_name))
-        return options
 
     def service_config(self) -> dict[str, Any]:
         """Retries by gRPC itself, and addresses behind one name take turns.
@@ -117,6 +136,10 @@ class Connection:
             # When most calls fail, retries stop: they would only keep a server that struggles from recovering.
             config["retryThrottling"] = {"maxTokens": 100, "tokenRatio": 0.1}
         return config
+
+
+def _read(path: str | Path | None) -> bytes | None:
+    return None if path is None else Path(path).read_bytes()
 
 
 def _is_local(address: str) -> bool:

@@ -4,7 +4,17 @@ from typing import Any
 
 import grpc
 
-__all__ = ["DeadlineExceeded", "InvalidArgument", "NotFound", "ScorerError", "Unavailable", "error_of", "from_rpc"]
+__all__ = [
+    "DeadlineExceeded",
+    "InvalidArgument",
+    "NotFound",
+    "PermissionDenied",
+    "ScorerError",
+    "Unauthenticated",
+    "Unavailable",
+    "error_of",
+    "from_rpc",
+]
 
 
 class ScorerError(Exception):
@@ -36,6 +46,14 @@ class DeadlineExceeded(ScorerError):
     """No answer came within the timeout of the call."""
 
 
+class Unauthenticated(ScorerError):
+    """The server answers callers it knows, and no token that it knows came with the call."""
+
+
+class PermissionDenied(ScorerError):
+    """The server knows the caller, who may not ask this model or do this."""
+
+
 class Unavailable(ScorerError):
     """No server was reached, or it has no model yet, or it is stopping; a later call may succeed."""
 
@@ -44,6 +62,8 @@ _CLASSES: dict[grpc.StatusCode, type[ScorerError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
     grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
     grpc.StatusCode.UNAVAILABLE: Unavailable,
 }
 _CODES: dict[int, grpc.StatusCode] = {code.value[0]: code for code in grpc.StatusCode}

@@ -22,8 +22,15 @@ STATUSES: dict[type[LockstepError], grpc.StatusCode] = {
     errors.BadRequest: grpc.StatusCode.INVALID_ARGUMENT,
     errors.UnknownModel: grpc.StatusCode.NOT_FOUND,
     errors.NoModelYet: grpc.StatusCode.UNAVAILABLE,
+    errors.RowRefused: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.RowUnreachable: grpc.StatusCode.UNAVAILABLE,
+    errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    errors.DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.ModelUnloaded: grpc.StatusCode.UNAVAILABLE,
     errors.ControlRefused: grpc.StatusCode.PERMISSION_DENIED,
+    errors.PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
+    errors.SwitchedOff: grpc.StatusCode.PERMISSION_DENIED,
+    errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
     errors.PlanRefused: grpc.StatusCode.FAILED_PRECONDITION,
     errors.StoreUnreachable: grpc.StatusCode.UNAVAILABLE,
     errors.DefinitionDiffers: grpc.StatusCode.FAILED_PRECONDITION,
@@ -44,6 +51,7 @@ STATUSES: dict[type[LockstepError], grpc.StatusCode] = {
     errors.RecordRefused: grpc.StatusCode.INTERNAL,
     errors.TablesRefused: grpc.StatusCode.INTERNAL,
     errors.WorkerFailed: grpc.StatusCode.INTERNAL,
+    errors.WorkerSilent: grpc.StatusCode.INTERNAL,
     errors.WritesUnconfirmed: grpc.StatusCode.INTERNAL,
 }
 """By error class; a class that is not listed takes the status of its nearest base."""

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lockstep.cli.columns import Values, read_columns
+from lockstep.cli.dial import DIAL_OPTIONS, TOKEN, Dial
 from lockstep.errors import BadRequest, LockstepError, NoAnswer
 from lockstep.times import parse_time
-from lockstep_client import Client, DeadlineExceeded, ScorerError, Unavailable
+from lockstep_client import Client, DeadlineExceeded, ScorerError, Unauthenticated, Unavailable
 
 __all__ = ["COLUMNS_ARE_OPTIONS", "Question", "asking", "question_options", "sentence"]
 
@@ -30,10 +31,7 @@ _OPTIONS = (
         metavar="TIME[,TIME...]",
         help="t, in ISO 8601; one for all rows or one per row.  [default: the server's clock]",
     ),
-    click.option("--address", default="localhost:50051", show_default=True, help="host:port of the server."),
-    click.option(
-        "--timeout", "timeout_s", type=float, default=10.0, show_default=True, help="Deadline of a call, in seconds."
-    ),
+    *DIAL_OPTIONS,
     click.option(
         "--column", "named", multiple=True, metavar="NAME=VALUE[,VALUE...]", help="A column whose name is an option."
     ),
@@ -51,8 +49,7 @@ def question_options(command: Command) -> Command:
 class Question:
     """What a person asks of a server."""
 
-    address: str
-    timeout_s: float
+    dial: Dial
     model: str
     version: str
     columns: Mapping[str, Values]
@@ -62,12 +59,10 @@ class Question:
 
     @staticmethod
     def read(context: click.Context, named: tuple[str, ...], at: str | None, **options: Any) -> "Question":
-        """From the options of a command; those it does not know are columns. Raises BadRequest, BadColumn."""
-        if not options["timeout_s"] > 0:
-            raise BadRequest(f"--timeout is {options['timeout_s']:g}; expected seconds above 0.")
+        """From the options of a command; those it does not know are columns. Raises BadRequest, BadColumn, BadFile."""
         columns = read_columns([*context.args, *(f"--{text}" for text in named)])
         times = tuple(parse_time(text) for text in at.split(",")) if at else ()
-        return Question(columns=columns, at_us=times, **options)
+        return Question(Dial.read(options), options["model"], options["version"], columns, times)
 
     @property
     def at(self) -> list[int] | None:
@@ -80,17 +75,13 @@ class Question:
 
 
 @contextmanager
-def asking(address: str, timeout_s: float) -> Iterator[Client]:
+def asking(dial: Dial) -> Iterator[Client]:
     """A client of that server; what goes wrong leaves as NoAnswer or BadRequest."""
-    try:
-        client = Client(address, timeout_s=timeout_s)
-    except ValueError as error:
-        raise BadRequest(f"{error}") from error
-    with client:
+    with dial.client() as client:
         try:
             yield client
         except ScorerError as error:
-            raise sentence(address, error) from error
+            raise sentence(dial.address, error) from error
 
 
 def sentence(address: str, error: ScorerError) -> LockstepError:
@@ -98,8 +89,19 @@ def sentence(address: str, error: ScorerError) -> LockstepError:
     if not isinstance(error.__cause__, grpc.RpcError):
         return BadRequest(error.message)  # seen here, before anything was sent
     detail = error.message
-    if isinstance(error, Unavailable) and "connect" in detail.lower():
+    if isinstance(error, Unavailable) and _handshake_failed(detail):
+        detail = (
+            "the server and this client found no common TLS. Does the server speak it, does --tls-authority name what "
+            "signs its certificate, and does it ask for --tls-certificate?"
+        )
+    elif isinstance(error, Unavailable) and "connect" in detail.lower():
         detail = "nothing listens there. Start a server with `lockstep serve`, or name another with --address."
+    elif isinstance(error, Unauthenticated):
+        detail = f"the server knows no such caller. Name the token's file with --token-file, or set {TOKEN}."
     elif isinstance(error, DeadlineExceeded):
         detail = "no answer within --timeout."
     return NoAnswer(address, error.code.name, detail)
+
+
+def _handshake_failed(detail: str) -> bool:
+    return any(word in detail for word in ("SSL", "TLS", "CERTIFICATE", "Socket closed", "HTTP2 initial SETTINGS"))

@@ -145,7 +145,7 @@ def _rates(text: str) -> Iterator[float]:
 def _messages(question: Question, spine: Path | None, settings: Bench) -> tuple[Model, list[bytes]]:
     """The model, and requests for it as they go over the wire; the first one was answered."""
     rng = np.random.default_rng(settings.seed)
-    with asking(question.address, question.timeout_s) as client:
+    with asking(question.dial) as client:
         model = client.model(question.model, question.version)
         pool = Pool.of_spine(spine, model.needs) if spine else Pool.of_columns(question.columns, question.at_us)
         drawn = [pool.draw(settings.rows, settings.shared, rng) for _ in range(MESSAGES)]
@@ -157,7 +157,7 @@ def _messages(question: Question, spine: Path | None, settings: Bench) -> tuple[
 
 def _load(question: Question, settings: Bench, messages: Sequence[bytes]) -> list[Step]:
     """Every step, in the order in which they were run."""
-    target = Target(question.address, messages, question.timeout_s, settings.connections)
+    target = Target(question.dial, messages, settings.connections)
     rng = np.random.default_rng(settings.seed)
     with ExitStack() as stack:
         load = stack.enter_context(generators(target, settings.processes))

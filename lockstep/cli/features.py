@@ -66,7 +66,7 @@ def show(context: click.Context, /, wanted: tuple[str, ...], as_json: bool, **op
       lockstep features show --ip 1 --app 2 --device 1 --os 13 --channel 477 --at 2017-11-09T04:00:00Z
     """
     question = Question.read(context, **options)
-    with asking(question.address, question.timeout_s) as client:
+    with asking(question.dial) as client:
         model = client.model(question.model, question.version)
         plan = Plan.from_json(model.plan)
         hidden = _unknown(plan, question.columns)

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, partial
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -24,6 +24,7 @@ import grpc.aio
 import numpy as np
 from numpy.typing import NDArray
 
+from lockstep.cli.dial import Dial
 from lockstep.errors import NoAnswer
 from protos.lockstep.v1 import scorer_pb2 as pb
 
@@ -49,10 +50,9 @@ class Spacing(StrEnum):
 class Target:
     """What every generator sends, and where to."""
 
-    address: str
+    dial: Dial
     messages: Sequence[bytes]
     """Requests as they go over the wire, sent in turn."""
-    timeout_s: float
     connections: int
     """Of each generator, used in turn: a server of several workers shares out connections, not requests."""
 
@@ -186,7 +186,7 @@ def generators(target: Target, processes: int) -> Iterator[Generators]:
     for _, theirs in pairs:
         theirs.close()  # or the end of a child would go unnoticed
     try:
-        yield Generators(target.address, [ours for ours, _ in pairs])
+        yield Generators(target.dial.address, [ours for ours, _ in pairs])
     finally:
         for child in children:
             child.terminate()
@@ -208,10 +208,11 @@ def _generate(pipe: Connection, target: Target) -> None:
 async def _dial(target: Target) -> list[Any]:
     """One stub a connection."""
     own = [("grpc.use_local_subchannel_pool", 1)]  # else gRPC gives all channels of a process one connection
-    channels = [grpc.aio.insecure_channel(target.address, options=own) for _ in range(target.connections)]
+    connection = target.dial.connection()
+    channels = [connection.open(grpc.aio, own) for _ in range(target.connections)]
     for channel in channels:
-        await asyncio.wait_for(channel.channel_ready(), target.timeout_s)
-    return [channel.unary_unary(PREDICT, None, None) for channel in channels]
+        await asyncio.wait_for(channel.channel_ready(), connection.timeout_s)
+    return [partial(channel.unary_unary(PREDICT), metadata=connection.metadata()) for channel in channels]
 
 
 async def _carry_out(stubs: list[Any], target: Target, order: Order) -> Report:
@@ -223,7 +224,7 @@ async def _carry_out(stubs: list[Any], target: Target, order: Order) -> Report:
         due = start + float(at_s)
         await asyncio.sleep(max(0.0, due - loop.time()))
         message = target.messages[(order.first + place) % len(target.messages)]
-        call = stubs[place % len(stubs)](message, timeout=target.timeout_s)
+        call = stubs[place % len(stubs)](message, timeout=target.dial.timeout_s)
         tasks.append(asyncio.create_task(run.take(place, due, call)))
         run.late_s[place] = loop.time() - due
     await asyncio.gather(*tasks)

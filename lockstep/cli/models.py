@@ -12,6 +12,7 @@ from lockstep.errors import UnknownModel
 from lockstep.home import default_home
 from lockstep.model_store import CHAMPION, ModelStore
 from lockstep.plan import Column, Computed, Given, Moment, Plan, Stored, View
+from lockstep.signature import SIGNING_KEY, Signer
 from lockstep.times import DAY, HOUR, MINUTE, SECOND, format_time
 
 __all__ = ["models"]
@@ -189,6 +190,44 @@ def rollback(store: ModelStore, name: str, alias: str) -> None:
         raise UnknownModel(name, None, store.names())
     before = store.aliases(name).get(alias)
     click.echo(f"{alias} of {name}: {_moved(before, store.rollback(name, alias))}")
+
+
+@models.command()
+@click.argument("name")
+@click.argument("version")
+@click.option(
+    "--key",
+    required=True,
+    envvar=SIGNING_KEY,
+    metavar="FILE",
+    help=f"Ed25519 private key in PEM.  [default: {SIGNING_KEY}]",
+)
+@click.pass_obj
+def sign(store: ModelStore, name: str, version: str, key: str) -> None:
+    """Sign a version, for servers that take signed ones alone.
+
+    What is published while LOCKSTEP_SIGNING_KEY names a key is signed at once; this is for what was published before.
+    The version is checked first, as a server would.
+
+    \b
+    Example:
+      openssl genpkey -algorithm ed25519 -out signing.key
+      openssl pkey -in signing.key -pubout -out bundles.pub
+      lockstep models sign install 4 --key signing.key
+      LOCKSTEP_SERVE_BUNDLE_KEY=bundles.pub lockstep serve
+    """
+    click.echo(f"version {store.sign(name, version, Signer(key))} of {name} is signed")
+
+
+@models.command()
+@click.argument("name")
+@click.argument("version", default=CHAMPION)
+@click.option("--key", required=True, metavar="FILE", help="Ed25519 public key in PEM.")
+@click.pass_obj
+def verify(store: ModelStore, name: str, version: str, key: str) -> None:
+    """Check a version's signature, its files and its golden rows, as a server with that key does."""
+    bundle = ModelStore(store.url, key).load(name, version)
+    click.echo(f"version {bundle.manifest.version} of {name} is signed by that key, and scores as trained")
 
 
 def _moved(before: str | None, now: str) -> str:

@@ -46,7 +46,7 @@ def predict(context: click.Context, /, explain: bool, as_json: bool, **options: 
       lockstep predict --ip 1 --app 2 --device 1 --os 13 --channel 477 --explain
     """
     question = Question.read(context, **options)
-    with asking(question.address, question.timeout_s) as client:
+    with asking(question.dial) as client:
         answer = client.predict(
             question.model, question.columns, version=question.version, at=question.at, explain=explain
         )

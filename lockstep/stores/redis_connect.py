@@ -9,7 +9,7 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.cluster import ClusterNode
 
 from lockstep.errors import BadConnection
-from lockstep.redis_where import RedisType, Where, parse
+from lockstep.redis_where import RedisType, Where, parse, split_url
 
 __all__ = ["AsyncClient", "Client", "RedisType", "Where", "connect", "connect_async", "parse"]
 
@@ -39,6 +39,7 @@ def _connected(where: Where, library: Any, node: Any, sentinel: Any, retry: Any)
     if "://" in where.connection_string:
         if where.redis_type is RedisType.SENTINEL:
             raise BadConnection("a URL names one Redis. For Sentinels write host:port,host:port,option=value….")
+        split_url(where.connection_string)  # redis-py's own error would show what stands in the place of a port
         client = library.RedisCluster if clustered else library.Redis
         return _made(client.from_url, where.connection_string, **defaults, **where.credentials)
     nodes, options = parse(where.connection_string)

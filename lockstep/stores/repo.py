@@ -6,13 +6,14 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import yaml
 
-from lockstep.errors import BadFile, BadRequest, MissingTool
+from lockstep.errors import BadFile, MissingTool
 from lockstep.files import write_bytes
 from lockstep.home import Home, default_home
+from lockstep.redis_where import split_url
 
 if TYPE_CHECKING:
     from feast import FeatureStore
@@ -35,17 +36,13 @@ def repo_folder() -> Path:
 
 
 def connection_string(redis_url: str) -> str:
-    """Feast's form of a Redis URL. Raises BadRequest where the URL is none.
+    """Feast's form of a Redis URL. Raises BadConnection where the URL is none.
 
     >>> connection_string("rediss://bidder:secret@cache.local:6380/2")
     'cache.local:6380,db=2,ssl=true,username=bidder,password=secret'
     """
-    url = urlsplit(redis_url)
-    if url.scheme not in ("redis", "rediss") or not url.hostname:
-        raise BadRequest(
-            f"REDIS_URL is {redis_url!r}; write redis://[user:password@]host[:port][/db], or rediss:// for TLS."
-        )
-    parts = [f"{url.hostname}:{url.port or 6379}"]
+    url, host, port = split_url(redis_url)
+    parts = [f"{host}:{port}"]
     if url.path.strip("/"):
         parts.append(f"db={int(url.path.strip('/'))}")
     if url.scheme == "rediss":
