@@ -15,7 +15,7 @@ from lockstep.keys import varint
 from lockstep.plan import Given
 from lockstep.request import Values
 from protos.lockstep.v1 import scorer_pb2 as pb
-from serving.answers import Features, Scores, ViewSummary
+from serving.answers import Cached, Features, Scores, ViewSummary
 from serving.explain import FeatureColumn
 from serving.models import Catalogue
 from serving.scorer import Query
@@ -28,9 +28,13 @@ _SCORES = bytes([1 << 3 | 2])
 """Tag of PredictResponse.scores: field 1, length-delimited."""
 _RESPONSE = bytes([1 << 3 | 2])
 """Tag of PredictStreamResponse.response: the same."""
+_CACHED = bytes([8 << 3 | 2])
+"""Tag of PredictResponse.cached."""
+_ORIGINS, _AGES = bytes([3 << 3 | 2]), bytes([4 << 3 | 2])
+"""Tags of Cached.origins and Cached.age_us, packed."""
 
 
-def query(request: Request, *, max_rows: int, explain: bool = False) -> Query:
+def query(request: Request, *, max_rows: int, explain: bool = False, strict: bool = False) -> Query:
     """The query of a request. Raises BadRequest or BadColumn for what no plan could take, and TooManyRows for more than
     `max_rows` values in a column.
     """
@@ -48,7 +52,7 @@ def query(request: Request, *, max_rows: int, explain: bool = False) -> Query:
         columns[name] = _values(name, kind, values_of(column), max_rows)
     times = request.event_timestamp_us
     t = _values("event_timestamp_us", "i", times, max_rows) if times else None
-    return Query(request.model, request.version, columns, t, explain)
+    return Query(request.model, request.version, columns, t, explain, strict)
 
 
 _KINDS: dict[str | None, tuple[str, Callable[[pb.Column], Sequence[Any]]]] = {
@@ -63,7 +67,7 @@ def _values(name: str, kind: str, values: Sequence[Any], max_rows: int) -> Value
     """As they lie in the message: an array is made once, when their type and number are known to be right."""
     if len(values) > max_rows:  # before a Python object is made for each
         raise TooManyRows(len(values), max_rows, name)
-    return Values(kind, values[:])  # type: ignore[arg-type] # a slice of a repeated field is a list
+    return Values(kind, values[:])  # a slice is taken faster than the values one by one
 
 
 def reply(scores: Scores) -> bytes:
@@ -74,7 +78,24 @@ def reply(scores: Scores) -> bytes:
     """
     packed = scores.scores.astype("<f8", copy=False).tobytes()
     head = _SCORES + varint(len(packed)) + packed + _rest(scores.model, scores.version, scores.views, int(scores.rung))
+    if scores.cached is not None:
+        head += _cached(scores.cached)
     return head if scores.features is None else head + _explanation(scores.features)
+
+
+def _cached(found: Cached) -> bytes:
+    """PredictResponse.cached. An origin is less than 128, so its number is its varint."""
+    origins, ages = found.origins.tobytes(), found.age_us.astype("<i8", copy=False).tobytes()
+    whole = b"".join(
+        [_made_by(found.model, found.version), _ORIGINS, varint(len(origins)), origins, _AGES, varint(len(ages)), ages]
+    )
+    return _CACHED + varint(len(whole)) + whole
+
+
+@lru_cache(maxsize=4096)
+def _made_by(model: str, version: str) -> bytes:
+    whole: bytes = pb.Cached(model=model, version=version).SerializeToString()
+    return whole
 
 
 @lru_cache(maxsize=4096)

@@ -17,13 +17,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lockstep.bundle import Bundle
+from lockstep.errors import Overloaded
 from lockstep.plan import Array, Plan
 from lockstep.resolve import PlanRows, Resolved, ViewRows, resolve
 from lockstep.status import Rung, Status
 from serving.answers import Scores, ViewSummary
+from serving.metrics import (
+    ANSWER,
+    CHECK,
+    MODEL,
+    READ,
+    TRANSFORM,
+    Batch,
+    Dropped,
+    FoundRows,
+    LaneMeter,
+    Load,
+    begun,
+    current,
+)
+from serving.room import Room
+from serving.strict import refusal
 from serving.together import Joined, Unchecked, one_by_one, together
 
-__all__ = ["Lane", "found_in_time", "scored", "summaries"]
+__all__ = ["Lane", "Read", "found_in_time", "scored", "summaries"]
 
 Rows = Mapping[str, ViewRows] | PlanRows
 Read = Callable[[Plan, Mapping[str, Array], int], Awaitable[Rows]]
@@ -39,13 +56,15 @@ log = logging.getLogger(__name__)
 class _Waiting(asyncio.Future[Scores]):
     """A request in the lane, and the promise of its answer. Whoever cancels it wants no answer any more."""
 
-    def __init__(self, request: Unchecked, read_by_s: float) -> None:
+    def __init__(self, request: Unchecked, read_by_s: float, *, strict: bool) -> None:
         super().__init__()
         self.request = request
         self.columns = tuple(request.columns)
         self.rows = request.rows
+        self.strict = strict
         self.read_by_s = read_by_s
         """When the store's share of its time ends, on the monotonic clock."""
+        self.since_s = time.perf_counter()
         self.batch: _Batch | None = None
 
     def cancel(self, msg: object = None) -> bool:
@@ -67,10 +86,22 @@ class _Batch:
 class Lane:
     """One model's requests."""
 
-    def __init__(self, bundle: Bundle, read: Read, *, max_rows: int, batch_rows: int, hold_s: float) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        read: Read,
+        *,
+        max_rows: int,
+        batch_rows: int,
+        hold_s: float,
+        room: Room | None = None,
+        meter: LaneMeter | None = None,
+    ) -> None:
         """`max_rows`: most rows of a request; `batch_rows`: of a batch of several requests; `hold_s`: how long a batch
-        that waits for the store holds the next one back.
+        that waits for the store holds the next one back; `room`: what it holds at once, None for any number;
+        `meter` is told of every batch.
         """
+        self._meter, self._room = meter, room
         self.bundle, self._read = bundle, read
         self._max_rows, self._batch_rows, self._hold_s = max_rows, batch_rows, hold_s
         self._waiting: deque[_Waiting] = deque()
@@ -78,15 +109,42 @@ class Lane:
         self._woken = False
         self._overtaking: asyncio.TimerHandle | None = None
 
-    def score(self, request: Unchecked, read_by_s: float) -> "asyncio.Future[Scores]":
+    @property
+    def load(self) -> Load:
+        """What it has to do now."""
+        return Load(len(self._waiting), len(self._under_way))
+
+    @property
+    def read(self) -> Read:
+        """What finds the rows of its views."""
+        return self._read
+
+    def score(self, request: Unchecked, read_by_s: float, *, strict: bool = False) -> "asyncio.Future[Scores]":
         """The scores of a request, to be awaited or cancelled; it starts at once.
 
-        Fails with BadRequest, UnknownColumn or BadColumn. A store or a model that fails does not: the rung says so.
+        Raises Overloaded where there is no room for it, at once. Fails with BadRequest, UnknownColumn or BadColumn, a
+        `strict` one with RowRefused or RowUnreachable for an answer below the first rung. Else a store or a model that
+        fails is no error: the rung says so.
         """
-        waiting = _Waiting(request, read_by_s)
+        waiting = _Waiting(request, read_by_s, strict=strict)
+        if self._room is not None:
+            self._enter(waiting, self._room)
         self._waiting.append(waiting)
         self._wake(asyncio.get_running_loop())
         return waiting
+
+    def _enter(self, waiting: _Waiting, room: Room) -> None:
+        """Take room for it until it is done."""
+        try:
+            room.take(waiting.rows)
+        except Overloaded:
+            self._drop(Dropped.OVERLOAD)
+            raise
+        waiting.add_done_callback(lambda _: room.give_back(waiting.rows))
+
+    def _drop(self, why: Dropped) -> None:
+        if self._meter is not None:
+            self._meter.dropped(why)
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start soon. While a batch is under way, wait for it; a store that is slow holds nobody back for long."""
@@ -138,14 +196,20 @@ class Lane:
                 if batch and (rows > self._batch_rows or first.columns != batch[0].columns):
                     break
                 batch.append(first)
+            else:
+                self._drop(Dropped.GONE)
             self._waiting.popleft()
         return batch
 
     async def _run(self, batch: list[_Waiting]) -> None:
+        marks = begun()
+        current.set(marks)
         try:
             batch, joined = self._checked(batch)
+            marks[CHECK] = time.perf_counter()
             if joined is not None:
                 found = await self._found(joined, batch) if self.bundle.plan.views else {}
+                marks[READ] = time.perf_counter()
                 if not all(one.done() for one in batch):
                     self._answer(batch, joined, found)
         except BaseException as error:
@@ -190,19 +254,45 @@ class Lane:
     def _answer_late(self, late: list[_Waiting]) -> None:
         """Without the store: a request gets an answer before its deadline."""
         if late:
+            marks = current.get()
+            assert marks is not None, "every batch has them"
+            late_marks = marks.copy()
+            late_marks[READ] = time.perf_counter()
+            batch_goes_on = current.set(late_marks)
             log.error("the store did not answer in its share of the deadline", extra={"reason": "store too slow"})
             late, joined = self._checked(late)
             assert joined is not None, "they were checked before"
             self._answer(late, joined, _unreachable(self.bundle.plan, len(joined.t)))
+            current.reset(batch_goes_on)
 
     def _answer(self, batch: Sequence[_Waiting], joined: Joined, found: Rows) -> None:
         resolved = resolve(self.bundle.plan, found, joined.given, joined.t)
         lengths, manifest = joined.lengths, self.bundle.manifest
         scores, rungs = scored(self.bundle, resolved, lengths)
-        for one, part, views in zip(batch, _parts(lengths), summaries(resolved, lengths), strict=True):
+        outcomes = summaries(resolved, lengths)
+        for one, part, views in zip(batch, _parts(lengths), outcomes, strict=True):
+            refused = refusal(resolved, rungs, part) if one.strict else None
+            if refused is not None and not one.done():
+                one.set_exception(refused)
             if not one.done():
                 rung = Rung(int(rungs[part].max()))
                 one.set_result(Scores(scores[part], manifest.name, manifest.version, views, rung))
+        self._count(joined, resolved, rungs, outcomes, [one.since_s for one in batch])
+
+    def _count(
+        self,
+        joined: Joined,
+        resolved: Resolved,
+        rungs: NDArray[np.int8],
+        outcomes: Sequence[tuple[ViewSummary, ...]],
+        since_s: Sequence[float],
+    ) -> None:
+        """Tell the meter of a batch; nothing of it may change afterwards. `since_s`: when its requests came."""
+        marks = current.get()
+        if self._meter is not None and marks is not None:
+            marks[ANSWER] = time.perf_counter()
+            rows = FoundRows(resolved.found, resolved.event_us, joined.t, outcomes)
+            self._meter.answered(Batch(joined.lengths, rungs, rows, since_s, marks))
 
 
 def _parts(lengths: Sequence[int]) -> Iterator[slice]:
@@ -286,11 +376,17 @@ def scored(bundle: Bundle, resolved: Resolved, lengths: Sequence[int]) -> tuple[
 def _run(bundle: Bundle, columns: Mapping[str, Array], rows: int, *, alone: bool) -> NDArray[np.float64] | None:
     """None where the model fails. On the event loop: a run takes about as long as the way to a thread and back."""
     try:
-        return bundle.score(columns, rows)
+        inputs = bundle.inputs(columns, rows)
+        transformed_s = time.perf_counter()
+        scores = bundle.score_inputs(inputs)
+        marks = current.get()
+        if marks is not None:
+            marks[TRANSFORM], marks[MODEL] = transformed_s, time.perf_counter()
     except Exception:  # functions and graphs are the user's: anything can come out of them
         if alone:
             log.exception("the model failed, its prior is answered", extra={"reason": "model failed", **_facts(bundle)})
         return None
+    return scores
 
 
 def _facts(bundle: Bundle) -> dict[str, str]:

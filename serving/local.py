@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 
 from lockstep.bundle import Bundle
 from lockstep.errors import BadColumn, BadRequest
+from lockstep.model import CACHED
 from lockstep.model_store import CHAMPION, ModelStore
 from lockstep.plan import Array, Plan, Stored
 from lockstep.sent import null_as_stored, with_sent
@@ -73,11 +74,13 @@ class AsyncLocalScorer:
         self._settings = replace(settings or Settings.from_env(os.environ), max_rows=MOST_ROWS)
         self.bundle = model if isinstance(model, Bundle) else self._load(model, version or CHAMPION)
         """The bundle that scores, with its manifest and plan."""
+        if self.bundle.manifest.kind == CACHED.name:
+            raise BadRequest("a cached model is answered by a server; load the model whose predictions it has.")
         self._reader = reader if reader is not None else open_reader(self._settings)
         self._scorer_of = lru_cache(MOST_MIXES)(self._scorer)
 
     def _load(self, name: str, version: str) -> Bundle:
-        return ModelStore(self._settings.models_url).load(name, version)
+        return ModelStore(self._settings.models_url, self._settings.bundle_key).load(name, version)
 
     async def predict(
         self,

@@ -76,10 +76,18 @@ class Models:
     """
 
     def __init__(
-        self, store: ModelStore, *, newest_versions: int, admit: Callable[[Bundle], None] = lambda bundle: None
+        self,
+        store: ModelStore,
+        *,
+        newest_versions: int,
+        admit: Callable[[Bundle], None] = lambda bundle: None,
+        discreet: bool = False,
     ) -> None:
-        """`admit` raises a LockstepError for a bundle that must not take traffic, though its files are sound."""
-        self._store, self._admit = store, admit
+        """`admit` raises a LockstepError for a bundle that must not take traffic, though its files are sound.
+
+        With `discreet` whoever asks for a model that is not there is not told which others are.
+        """
+        self._store, self._admit, self._discreet = store, admit, discreet
         self._newest = newest_versions
         self._refused: dict[tuple[str, str], _Refusal] = {}
         self._unloaded: set[str] = set()
@@ -91,11 +99,13 @@ class Models:
         catalogue = self.catalogue
         try:
             return catalogue.find(name, version)
-        except UnknownModel:
+        except UnknownModel as error:
             if name in self._unloaded:
                 raise ModelUnloaded(name) from None
             if not catalogue.bundles:
                 raise NoModelYet(self._store.url) from None
+            if self._discreet and error.version is None:
+                raise UnknownModel(name, None, ()) from None
             raise
 
     def refresh(self) -> bool:
@@ -133,6 +143,16 @@ class Models:
         stored = {(name, version) for name in self._store.names() for version in self._store.versions(name)}
         by_age = sorted(served | stored, key=lambda key: (key[0], int(key[1])))
         return [Published(*key, "" if key in served else self._why_not(*key)) for key in by_age]
+
+    def state(self) -> list[Published]:
+        """Every version that is served or refused, and every model that was unloaded, by name; never waits for a store.
+
+        A model that was unloaded has the version ''.
+        """
+        served = [Published(*key, "") for key in self.catalogue.bundles]
+        refused = [Published(*key, refusal.why) for key, refusal in self._refused.copy().items()]
+        unloaded = [Published(name, "", "unloaded") for name in self._unloaded.copy()]
+        return sorted([*served, *refused, *unloaded], key=lambda one: (one.name, int(one.version or 0)))
 
     def _why_not(self, name: str, version: str) -> str:
         if name in self._unloaded:

@@ -16,6 +16,7 @@ from lockstep.request import TIMES
 from lockstep.status import Status
 from protos.inference import grpc_service_pb2 as pb
 from serving import oip_tensors
+from serving.answers import Cached, Origin
 from serving.oip_tensors import Output
 from serving.scorer import Query, Scores, ViewSummary
 
@@ -23,6 +24,7 @@ __all__ = ["Asked", "outputs", "read", "reply"]
 
 SCORE, RUNG, VERSION = "score", "rung", "model_version"
 STATUS, DEFAULTED = "status.", "defaulted."
+STRICT = "strict"
 OUTPUTS: dict[str, tuple[str, int]] = {SCORE: ("FP64", -1), RUNG: ("INT32", 1), VERSION: ("BYTES", 1)}
 
 WITHOUT_EFFECT = frozenset(
@@ -67,7 +69,7 @@ def read(request: pb.ModelInferRequest, plan: Plan, *, max_rows: int) -> Asked:
 
     The scorer checks the columns as a whole; here each tensor is. Raises UnknownColumn, BadColumn or BadRequest.
     """
-    t, timeout_us = _parameters(request.parameters)
+    t, timeout_us, strict = _parameters(request.parameters)
     tensors = tuple(request.inputs)  # every walk over the field itself would make its messages anew
     for tensor in tensors:
         _check_tensor_parameters(tensor.name, tensor.parameters)
@@ -75,7 +77,7 @@ def read(request: pb.ModelInferRequest, plan: Plan, *, max_rows: int) -> Asked:
     columns = _columns(tensors, buffers, plan, max_rows)
     times = columns.pop(TIMES, None)
     return Asked(
-        Query(request.model_name, request.model_version, columns, _event_us(times, t)),
+        Query(request.model_name, request.model_version, columns, _event_us(times, t), strict=strict),
         timeout_us,
         _wanted(request.outputs, plan),
         raw=buffers is not None or not tensors,
@@ -125,22 +127,30 @@ def _event_us(times: Array | None, t: int | None) -> NDArray[np.int64] | None:
     return times.astype(np.int64, copy=False)
 
 
-def _parameters(parameters: Parameters) -> tuple[int | None, int | None]:
-    """Time t and the timeout, both in µs, of a request's parameters."""
-    t = timeout_us = None
+def _parameters(parameters: Parameters) -> tuple[int | None, int | None, bool]:
+    """Time t and the timeout, both in µs, of a request's parameters, and whether it is strict."""
+    t, timeout_us, strict = None, None, False
     if not parameters:
-        return t, timeout_us
+        return t, timeout_us, strict
     for name, parameter in parameters.items():
         if name == TIMES:
             t = _whole(name, parameter)
         elif name == "timeout":
             timeout_us = _whole(name, parameter, least=0) or None  # 0 is Triton's "no timeout"
+        elif name == STRICT:
+            strict = _flag(name, parameter)
         elif name == "sequence_id":
             _refuse_sequence(parameter)
         elif name not in WITHOUT_EFFECT:
-            known = [TIMES, "timeout", "sequence_id", *WITHOUT_EFFECT]
+            known = [TIMES, STRICT, "timeout", "sequence_id", *WITHOUT_EFFECT]
             raise BadRequest(f"parameter {name!r}: this server knows no such parameter.{did_you_mean(name, known)}")
-    return t, timeout_us
+    return t, timeout_us, strict
+
+
+def _flag(name: str, parameter: pb.InferParameter) -> bool:
+    if parameter.WhichOneof("parameter_choice") != "bool_param":
+        raise BadRequest(f"parameter {name!r}: expected true or false as bool_param.")
+    return parameter.bool_param
 
 
 def _whole(name: str, parameter: pb.InferParameter, least: int = -_BEYOND_INT64) -> int:
@@ -195,9 +205,20 @@ def reply(asked: Asked, request_id: str, scores: Scores) -> pb.ModelInferRespons
     made = pb.ModelInferResponse(model_name=scores.model, model_version=scores.version, id=request_id)
     made.parameters[RUNG].int64_param = int(scores.rung)
     made.parameters[VERSION].string_param = scores.version
+    if scores.cached is not None:
+        _say_where_from(made, scores.cached)
     for name in asked.outputs:
         oip_tensors.put(made, _output(name, scores), raw=asked.raw)
     return made
+
+
+def _say_where_from(made: pb.ModelInferResponse, found: Cached) -> None:
+    """Of a cached model: whose predictions these are, how many rows are of which origin, and how old the oldest is."""
+    made.parameters["cached_model"].string_param = found.model
+    made.parameters["cached_version"].string_param = found.version
+    for origin, count in zip(Origin, np.bincount(found.origins, minlength=len(Origin)).tolist(), strict=True):
+        made.parameters[f"cached_{origin.name.lower()}"].int64_param = count
+    made.parameters["cached_oldest_us"].int64_param = int(found.age_us.max())
 
 
 def _output(name: str, scores: Scores) -> Output:

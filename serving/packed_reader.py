@@ -5,6 +5,7 @@ their absence, a row of a new schema by theirs, and a view that was defined anew
 """
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +18,7 @@ from lockstep.plan import Array, Plan
 from lockstep.resolve import PlanRows
 from lockstep.status import Status
 from lockstep.view_record import ViewRecord, read_records, record_key, watermark_field
+from serving.metrics import decoding
 from serving.redis import UNREACHED, RedisClient, Unreached, open_client
 from serving.redis.watch import Watch
 from serving.settings import Settings
@@ -53,16 +55,18 @@ class PackedReader:
     @staticmethod
     def open(settings: Settings) -> "PackedReader":
         """On the Redis that the settings name. Raises BadConnection."""
-        patience_s, node_s = settings.redis_patience_ms / 1e3, settings.redis_node_ms / 1e3
-        return PackedReader(open_client(settings.redis_where, patience_s=patience_s, node_s=node_s))
+        return PackedReader(open_client(settings.redis_where, **settings.redis_times))
 
     async def read(self, plan: Plan, given: Mapping[str, Array], rows: int) -> PlanRows:
         """The rows of the keys. A server that does not answer gives UNREACHABLE rows."""
         lookup = await self._lookup(plan)
         if lookup is None:
             return PlanRows.missing(plan, rows, Status.UNREACHABLE)
+        began_s = time.perf_counter()
         asked = lookup.ask(given, rows)
+        decoding(began_s)
         answers = await self._client.get(asked.keys) if asked.keys else []
+        began_s = time.perf_counter()
         lost = None
         if UNREACHED in answers:
             lost = np.array([each is UNREACHED for each in answers])
@@ -70,6 +74,7 @@ class PackedReader:
         found = lookup.read(asked, answers, lost)  # type: ignore[arg-type] # none of them is Unreached
         for view, key in found.unreadable:
             self._report(view, key)
+        decoding(began_s)
         return found.rows
 
     async def prepare(self, plan: Plan) -> None:

@@ -8,22 +8,32 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from lockstep import request
 from lockstep.bundle import Bundle
 from lockstep.errors import BadColumn, BadRequest, UnknownColumn
-from lockstep.plan import Array, Plan
+from lockstep.model import CACHED
+from lockstep.plan import Array
 from lockstep.resolve import Resolved, resolve
 from lockstep.status import Rung
 from serving.answers import Features, Scores, ViewSummary
 from serving.deadline import Deadline
 from serving.explain import explained
-from serving.lane import Lane, found_in_time, scored, summaries
+from serving.lane import Lane, Read, found_in_time, scored, summaries
+from serving.metrics import Batch, FoundRows, Load, Meters
 from serving.models import Catalogue
 from serving.reader import Reader
+from serving.room import Room
 from serving.settings import Settings
+from serving.strict import refusal
 from serving.together import Unchecked
+
+if TYPE_CHECKING:
+    from serving.cached import CachedModels
 
 __all__ = ["Features", "Query", "Scorer", "Scores", "ViewSummary", "now_us"]
 
@@ -40,6 +50,8 @@ class Query(NamedTuple):
     """t in µs, integers, of shape (rows,) or (1,); None: the server's clock."""
     explain: bool = False
     """Whether the answer is to say what the model was given."""
+    strict: bool = False
+    """Whether an error is wanted rather than an answer below the first rung."""
 
 
 class Served(Protocol):
@@ -64,10 +76,23 @@ class Scorer:
     """Answers queries with the models it is given and the rows that its reader finds."""
 
     def __init__(
-        self, models: Served, reader: Reader, settings: Settings, *, clock_us: Callable[[], int] = now_us
+        self,
+        models: Served,
+        reader: Reader,
+        settings: Settings,
+        *,
+        clock_us: Callable[[], int] = now_us,
+        meters: Meters | None = None,
     ) -> None:
+        """`meters` are told what is done."""
+        self._meters = meters
         self._models, self._reader, self._settings, self._clock_us = models, reader, settings, clock_us
         self._lanes: dict[tuple[str, str], Lane] = {}
+        self._cached: CachedModels | None = None
+
+    def loads(self) -> dict[tuple[str, str], Load]:
+        """What there is to do now, by model and version."""
+        return {version: lane.load for version, lane in self._lanes.items()}
 
     async def score(self, query: Query, deadline: Deadline) -> Scores:
         """Scores of every row. Raises BadRequest, UnknownModel, NoModelYet; a failing store or model does not raise."""
@@ -78,8 +103,13 @@ class Scorer:
         bundle = self._models.find(query.model, query.version)
         unchecked = Unchecked(query.columns, self._times(query))
         if query.explain:
-            return asyncio.ensure_future(self._explained(bundle, unchecked, deadline))
-        return self._lane(bundle).score(unchecked, self._read_by(deadline))
+            return asyncio.ensure_future(self._explained(bundle, unchecked, deadline, strict=query.strict))
+        return self._lane(bundle).score(unchecked, self._read_by(deadline), strict=query.strict)
+
+    async def close(self) -> None:
+        """Give back what was opened for cached models."""
+        if self._cached is not None:
+            await self._cached.close()
 
     async def features(self, query: Query, names: Sequence[str], deadline: Deadline) -> Features:
         """What the model is given for every row: the columns named, else its inputs. Raises UnknownColumn, and what
@@ -91,32 +121,63 @@ class Scorer:
                 raise UnknownColumn(name, bundle.plan.by_name)
             if place > len(bundle.plan.by_name) or name in names[:place]:
                 raise BadColumn(name, "asked for twice; every feature is named at most once.")
-        resolved = await self._resolved(bundle.plan, Unchecked(query.columns, self._times(query)), deadline)
+        resolved, _ = await self._resolved(bundle, Unchecked(query.columns, self._times(query)), deadline)
         return _features(bundle, resolved, names or bundle.plan.inputs)
 
-    async def _explained(self, bundle: Bundle, unchecked: Unchecked, deadline: Deadline) -> Scores:
+    async def _explained(self, bundle: Bundle, unchecked: Unchecked, deadline: Deadline, *, strict: bool) -> Scores:
         """Scores, and what they were made of: one read for both."""
-        resolved = await self._resolved(bundle.plan, unchecked, deadline)
+        if bundle.manifest.kind == CACHED.name:
+            return _with_rungs(await self._lane(bundle).score(unchecked, self._read_by(deadline), strict=strict))
+        resolved, t = await self._resolved(bundle, unchecked, deadline)
         scores, rungs = scored(bundle, resolved, [resolved.rows])
+        refused = refusal(resolved, rungs, slice(0, resolved.rows)) if strict else None
+        if refused is not None:
+            raise refused
         features = _features(bundle, resolved, tuple(bundle.plan.by_name))
         (views,) = summaries(resolved, [resolved.rows])
         rung = Rung(int(rungs.max()))
+        if self._meters is not None:
+            found = FoundRows(resolved.found, resolved.event_us, t, [views])
+            self._meters.lane(bundle).answered(Batch([resolved.rows], rungs, found))
         return Scores(scores, features.model, features.version, views, rung, replace(features, rungs=rungs))
 
-    async def _resolved(self, plan: Plan, unchecked: Unchecked, deadline: Deadline) -> Resolved:
+    async def _resolved(
+        self, bundle: Bundle, unchecked: Unchecked, deadline: Deadline
+    ) -> tuple[Resolved, NDArray[np.int64]]:
+        """The plan's columns, and t of each row."""
+        plan = bundle.plan
         given, t = request.check(plan, *unchecked, max_rows=self._settings.max_rows)
-        found = await found_in_time(self._reader.read, plan, given, len(t), self._read_by(deadline))
-        return resolve(plan, found, given, t)
+        found = await found_in_time(self._reads(bundle), plan, given, len(t), self._read_by(deadline))
+        return resolve(plan, found, given, t), t
+
+    def _reads(self, bundle: Bundle) -> Read:
+        """What reads its stored columns."""
+        return self._lane(bundle).read if bundle.manifest.kind == CACHED.name else self._reader.read
 
     def _lane(self, bundle: Bundle) -> Lane:
         name = bundle.manifest.name, bundle.manifest.version
         lane = self._lanes.get(name)
         if lane is None or lane.bundle is not bundle:
             most, rows, hold_s = self._settings.max_rows, self._settings.batch_rows, self._settings.batch_hold_ms / 1e3
-            lane = Lane(bundle, self._reader.read, max_rows=most, batch_rows=rows, hold_s=hold_s)
+            meter = None if self._meters is None else self._meters.lane(bundle)
+            if bundle.manifest.kind == CACHED.name:
+                lane = self._cached_models().lane(bundle, meter)
+            else:
+                room = Room.of(bundle, self._settings)
+                lane = Lane(
+                    bundle, self._reader.read, max_rows=most, batch_rows=rows, hold_s=hold_s, room=room, meter=meter
+                )
             served = self._models.catalogue.bundles
             self._lanes = {**{other: kept for other, kept in self._lanes.items() if other in served}, name: lane}
         return lane
+
+    def _cached_models(self) -> "CachedModels":
+        """What cached models need, Redis among it, is imported when the first of them is met."""
+        if self._cached is None:
+            from serving.cached import CachedModels
+
+            self._cached = CachedModels(self._models, self._reader, self._settings)
+        return self._cached
 
     def _read_by(self, deadline: Deadline) -> float:
         """When the store's share of the time ends, on the monotonic clock."""
@@ -133,3 +194,9 @@ class Scorer:
 def _features(bundle: Bundle, resolved: Resolved, names: Sequence[str]) -> Features:
     columns = explained(bundle.plan, bundle.functions, resolved, resolved.rows, names)
     return Features(bundle.manifest.name, bundle.manifest.version, tuple(columns), resolved.rungs())
+
+
+def _with_rungs(scores: Scores) -> Scores:
+    """A cached model's answer with the rung of each row. What was given to the model then is not known any more."""
+    assert scores.cached is not None
+    return scores._replace(features=Features(scores.model, scores.version, (), scores.cached.rungs))

@@ -1,6 +1,7 @@
 """The process: a gRPC server with health and reflection, that follows the model store and drains when told to stop."""
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -12,12 +13,18 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from lockstep.bundle import Bundle
 from lockstep.errors import BadSetting
+from lockstep.model import CACHED
 from lockstep.model_store import ModelStore
 from protos.inference import grpc_service_pb2
 from protos.lockstep.v1 import scorer_pb2
+from serving.access import Access
 from serving.descriptions import pool_of
+from serving.metrics import Meters
+from serving.metrics.samples import Samples, added, of
 from serving.models import Catalogue, Models
-from serving.reader import Reader, open_reader
+from serving.outlook.shown import page_line, shown
+from serving.reader import PREPARE_S, Reader, open_reader
+from serving.redis.nodes import node_samples
 from serving.rpc import register
 from serving.scorer import Scorer
 from serving.servicer_oip import SERVICE as OIP
@@ -30,10 +37,8 @@ __all__ = ["Server", "running", "serve"]
 
 _SCORER = scorer_pb2.DESCRIPTOR.services_by_name["Scorer"]
 _PROTOS = (scorer_pb2.DESCRIPTOR, grpc_service_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR)
+_REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
 SERVICE = _SCORER.full_name
-
-PREPARE_S = 5.0
-"""How long the online store may take to say what its views mean."""
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +48,16 @@ class Server:
 
     def __init__(self, settings: Settings, reader: Reader) -> None:
         self._settings, self._reader = settings, reader
+        self._access = Access(settings)
+        self._guard = self._access.guard
         self._models = Models(
-            ModelStore(settings.models_url), newest_versions=settings.newest_versions, admit=self._admit
+            ModelStore(settings.models_url, settings.bundle_key),
+            newest_versions=settings.newest_versions,
+            admit=self._admit,
+            discreet=self._guard is not None,
         )
+        self._meters = Meters(self._models.find, worker=str(settings.worker))
+        self._scorer = Scorer(self._models, reader, settings, meters=self._meters)
         self._known: set[str] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._health = health.aio.HealthServicer()
@@ -64,23 +76,49 @@ class Server:
         """The models that can be served now."""
         return self._models.catalogue
 
+    @property
+    def models(self) -> Models:
+        """The models that can be served, and those that cannot."""
+        return self._models
+
+    @property
+    def scorer(self) -> Scorer:
+        """What answers."""
+        return self._scorer
+
+    def samples(self) -> Samples:
+        """What was counted so far."""
+        counted = self._meters.samples(self.catalogue, self._models.state(), self._scorer.loads())
+        return added([counted, of(node_samples())])
+
     async def start(self) -> None:
         """Load the models, then listen. Raises BadSetting where the address cannot be taken."""
         self._loop = asyncio.get_running_loop()
         await self.refresh()
         settings = self._settings
-        scorer = Scorer(self._models, self._reader, settings)
-        register(self._server, _SCORER, ScorerServicer(scorer, self._models, settings))
-        add_oip(self._server, scorer, self._models, settings, repository_control=settings.oip_repository_control)
+        register(self._server, _SCORER, ScorerServicer(self._scorer, self._models, settings), self._meters, self._guard)
+        control = settings.oip_repository_control
+        add_oip(
+            self._server,
+            self._scorer,
+            self._models,
+            settings,
+            repository_control=control,
+            meters=self._meters,
+            guard=self._guard,
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (SERVICE, OIP, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server, pool=pool_of(*_PROTOS))
-        self.port = _bind(self._server, self._settings)
+        if settings.reflection:
+            names = (SERVICE, OIP, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            servicer = reflection.aio.ReflectionServicer(names, pool=pool_of(*_PROTOS))
+            register(self._server, _REFLECTION, servicer, guard=self._guard)
+        self.port = _bind(self._server, settings, self._access)
         await self._server.start()
         self._watching = asyncio.create_task(self._watch())
 
     async def refresh(self) -> None:
         """Look for new versions and aliases now, in a thread, and tell the health service."""
+        await asyncio.to_thread(self._access.refresh)
         await asyncio.to_thread(self._models.refresh)
         names = set(self.catalogue.names())
         for service in ("", SERVICE, OIP):
@@ -95,6 +133,8 @@ class Server:
         Raises DefinitionDiffers. An online store that does not answer keeps no model away: it starts on the ladder.
         """
         assert self._loop is not None
+        if bundle.manifest.kind == CACHED.name:
+            return  # its predictions are not the reader's
         preparing = asyncio.run_coroutine_threadsafe(self._reader.prepare(bundle.plan), self._loop)
         try:
             preparing.result(PREPARE_S)
@@ -111,6 +151,7 @@ class Server:
             with suppress(asyncio.CancelledError):
                 await self._watching
         await self._server.stop(self._settings.drain_s)
+        await self._scorer.close()
         await self._reader.close()
 
     async def _watch(self) -> None:
@@ -132,21 +173,23 @@ def _grpc_server(settings: Settings) -> grpc.aio.Server:
         options=(
             ("grpc.max_receive_message_length", settings.max_message_bytes),
             ("grpc.max_send_message_length", settings.max_message_bytes),
+            # Under overload calls pile up in gRPC, before any Python runs, and to take one and refuse it costs as much
+            # as an echo. So callers are told how many a connection holds: the others wait on their side.
+            ("grpc.max_concurrent_streams", settings.max_connection_calls),
             # A second server on the port is an error, not a silent share of the requests; workers mean it.
             ("grpc.so_reuseport", int(settings.share_port)),
         ),
     )
 
 
-def _bind(server: grpc.aio.Server, settings: Settings) -> int:
+def _bind(server: grpc.aio.Server, settings: Settings, access: Access) -> int:
     address = f"{settings.host}:{settings.port}"
     try:
-        port: int = server.add_insecure_port(address)
+        return access.add_port(server, address)
     except RuntimeError as error:
         raise BadSetting(
             "port", settings.port, f"cannot listen on {address}; is another server running there?"
         ) from error
-    return port
 
 
 @asynccontextmanager
@@ -173,8 +216,12 @@ async def serve(settings: Settings, *, say: Callable[[str], None] = lambda line:
     loop = asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, stop.set)
-    async with running(settings, reader) as server:
+    async with running(settings, reader) as server, shown(server, settings) as page:
+        gc.collect()
+        gc.freeze()  # what was made at the start stays: no collection has to walk it again, while requests wait
         say(ready_line(server.address, server.catalogue, settings))
+        if page:
+            say(page_line(page))
         await stop.wait()
         for one in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(one)  # a second Ctrl-C ends at once

@@ -9,11 +9,13 @@ from contextlib import aclosing
 import grpc
 
 from lockstep.bundle import Bundle
-from lockstep.errors import BadRequest, ControlRefused, ModelUnloaded, NoModelYet, UnknownModel
+from lockstep.errors import BadRequest, ControlRefused, ModelUnloaded, NoModelYet, SwitchedOff, UnknownModel
 from protos.inference import grpc_service_pb2 as pb
 from protos.inference import grpc_service_pb2_grpc
 from serving import oip, oip_metadata
+from serving.access import Guard
 from serving.deadline import Deadline
+from serving.metrics import Answered, Meters, Refused
 from serving.models import Models
 from serving.ordered import in_order
 from serving.rpc import register
@@ -34,7 +36,14 @@ log = logging.getLogger(__name__)
 
 
 def add_oip(
-    server: grpc.aio.Server, scorer: Scorer, models: Models, settings: Settings, *, repository_control: bool
+    server: grpc.aio.Server,
+    scorer: Scorer,
+    models: Models,
+    settings: Settings,
+    *,
+    repository_control: bool,
+    meters: Meters | None = None,
+    guard: Guard | None = None,
 ) -> None:
     """Let a server that has not started yet speak the Open Inference Protocol.
 
@@ -42,7 +51,7 @@ def add_oip(
     `repository_control` callers may load and unload models, in this process alone.
     """
     servicer = InferenceServicer(scorer, models, settings, repository_control=repository_control)
-    register(server, pb.DESCRIPTOR.services_by_name["GRPCInferenceService"], servicer)
+    register(server, pb.DESCRIPTOR.services_by_name["GRPCInferenceService"], servicer, meters, guard)
 
 
 class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
@@ -97,18 +106,16 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         bundle = self._models.find(request.name, request.version)
         return pb.ModelConfigResponse(config=oip_metadata.model_config(bundle, times=self._takes_times))
 
-    async def ModelInfer(
-        self, request: pb.ModelInferRequest, context: grpc.aio.ServicerContext
-    ) -> pb.ModelInferResponse:
+    async def ModelInfer(self, request: pb.ModelInferRequest, context: grpc.aio.ServicerContext) -> Answered:
         """Scores every row of the request."""
         return await self._infer(request, deadline_of(context, self._settings))
 
     async def ModelStreamInfer(
         self, requests: AsyncIterator[pb.ModelInferRequest], context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
+    ) -> AsyncIterator[Answered | Refused]:
         """Scores every request of the stream; replies come in order."""
 
-        def start(request: pb.ModelInferRequest) -> asyncio.Task[pb.ModelStreamInferResponse]:
+        def start(request: pb.ModelInferRequest) -> asyncio.Task[Answered | Refused]:
             return asyncio.create_task(self._answered(request, deadline_of(context, self._settings)))
 
         async with aclosing(in_order(requests, start, window=WINDOW)) as replies:
@@ -130,6 +137,8 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         self, request: pb.RepositoryIndexRequest, context: grpc.aio.ServicerContext
     ) -> pb.RepositoryIndexResponse:
         """What the model store holds, read in a thread."""
+        if not self._settings.oip_repository_index:
+            raise SwitchedOff("RepositoryIndex", f"{PREFIX}OIP_REPOSITORY_INDEX")
         _check_repository(request.repository_name)
         return oip_metadata.index(await asyncio.to_thread(self._models.published), only_ready=request.ready)
 
@@ -153,7 +162,7 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         await asyncio.to_thread(self._models.unload, request.model_name)
         return pb.RepositoryModelUnloadResponse()
 
-    async def _infer(self, request: pb.ModelInferRequest, deadline: Deadline) -> pb.ModelInferResponse:
+    async def _infer(self, request: pb.ModelInferRequest, deadline: Deadline) -> Answered:
         start = time.perf_counter_ns()
         bundle = self._models.find(request.model_name, request.model_version)
         tally = self._statistics.of(bundle.manifest.name, bundle.manifest.version)
@@ -165,24 +174,24 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
 
     async def _timed(
         self, request: pb.ModelInferRequest, bundle: Bundle, deadline: Deadline, tally: Tally, start: int
-    ) -> pb.ModelInferResponse:
+    ) -> Answered:
         asked = oip.read(request, bundle.plan, max_rows=self._settings.max_rows)
         read = time.perf_counter_ns()
         scores = await self._scorer.score(asked.query, _shortened(deadline, asked.timeout_us))
         scored = time.perf_counter_ns()
         reply = oip.reply(asked, request.id, scores)
         tally.add_answer(len(scores.scores), start, read, scored, time.perf_counter_ns())
-        return reply
+        return Answered(reply, scores.model, scores.version, scored / 1e9, start / 1e9)
 
-    async def _answered(self, request: pb.ModelInferRequest, deadline: Deadline) -> pb.ModelStreamInferResponse:
+    async def _answered(self, request: pb.ModelInferRequest, deadline: Deadline) -> Answered | Refused:
         """A reply of a stream; an error is one, and the stream goes on."""
         try:
-            reply = await self._infer(request, deadline)
+            answer = await self._infer(request, deadline)
         except Exception as error:  # noqa: BLE001 # told or logged
-            _, text = failure_of(error, "ModelStreamInfer")
-            return _failed(request, text)
-        reply.parameters["triton_final_response"].bool_param = True
-        return pb.ModelStreamInferResponse(infer_response=reply)
+            status, text = failure_of(error, "ModelStreamInfer")
+            return Refused(_failed(request, text), request, status.name)
+        answer.reply.parameters["triton_final_response"].bool_param = True
+        return answer._replace(reply=pb.ModelStreamInferResponse(infer_response=answer.reply))
 
     def _versions(self, name: str, version: str) -> list[tuple[str, str]]:
         """Name and version of what is served and wanted; '' is every one. Raises UnknownModel."""

@@ -1,15 +1,19 @@
 """The gRPC service of lockstep.v1. A method is three moves: translate in, call, translate out."""
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 
 import grpc
 
+from lockstep.errors import DeadlinePassed
 from protos.lockstep.v1 import scorer_pb2 as pb
 from serving import convert
 from serving.answers import Scores
 from serving.deadline import Deadline
+from serving.metrics import Answered, Refused
 from serving.models import Models
 from serving.ordered import failed, in_order
 from serving.scorer import Query, Scorer
@@ -25,18 +29,26 @@ class ScorerServicer:
     def __init__(self, scorer: Scorer, models: Models, settings: Settings) -> None:
         self._scorer, self._models, self._settings = scorer, models, settings
 
-    async def Predict(self, request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> bytes:
+    async def Predict(self, request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> Answered:
         """Scores every row of the request."""
         deadline = deadline_of(context, self._settings)
-        return convert.reply(await self._scorer.score(self._query(request), deadline))
+        scores = await self._scorer.score(self._query(request), deadline)
+        scored_s = time.perf_counter()
+        return Answered(convert.reply(scores), scores.model, scores.version, scored_s)
 
     async def PredictStream(
         self, requests: AsyncIterator[pb.PredictRequest], context: grpc.aio.ServicerContext
-    ) -> AsyncIterator[bytes | pb.PredictStreamResponse]:
+    ) -> AsyncIterator[Answered | Refused]:
         """The same for a stream of requests; one that fails is answered by its failure."""
-        async with aclosing(in_order(requests, self._start, window=self._settings.stream_window)) as answers:
+        under_way: deque[tuple[pb.PredictRequest, float]] = deque()
+
+        def start(request: pb.PredictRequest) -> "asyncio.Future[Scores]":
+            under_way.append((request, time.perf_counter()))
+            return self._start(request)
+
+        async with aclosing(in_order(requests, start, window=self._settings.stream_window)) as answers:
             async for answer in answers:
-                yield await _reply(answer)
+                yield await _reply(answer, *under_way.popleft())
 
     def _start(self, request: pb.PredictRequest) -> "asyncio.Future[Scores]":
         # A stream may live for days; each of its requests has the time that one without a deadline has.
@@ -47,18 +59,15 @@ class ScorerServicer:
             return failed(error)
 
     def _query(self, request: pb.PredictRequest) -> Query:
-        return convert.query(request, max_rows=self._settings.max_rows, explain=request.explain)
+        return convert.query(request, max_rows=self._settings.max_rows, explain=request.explain, strict=request.strict)
 
-    async def GetFeatures(
-        self, request: pb.GetFeaturesRequest, context: grpc.aio.ServicerContext
-    ) -> pb.GetFeaturesResponse:
+    async def GetFeatures(self, request: pb.GetFeaturesRequest, context: grpc.aio.ServicerContext) -> Answered:
         """What the model is given for every row."""
         deadline = deadline_of(context, self._settings)
-        return convert.features(
-            await self._scorer.features(
-                convert.query(request, max_rows=self._settings.max_rows), request.features[:], deadline
-            )
-        )
+        query = convert.query(request, max_rows=self._settings.max_rows)
+        features = await self._scorer.features(query, request.features[:], deadline)
+        found_s = time.perf_counter()
+        return Answered(convert.features(features), features.model, features.version, found_s)
 
     async def ListModels(
         self, request: pb.ListModelsRequest, context: grpc.aio.ServicerContext
@@ -71,17 +80,26 @@ class ScorerServicer:
         return convert.description(self._models.find(request.model, request.version))
 
 
-async def _reply(answer: "asyncio.Future[Scores]") -> bytes | pb.PredictStreamResponse:
+async def _reply(answer: "asyncio.Future[Scores]", request: pb.PredictRequest, since_s: float) -> Answered | Refused:
     """An error is a reply too: the stream goes on."""
     try:
-        return convert.in_stream(convert.reply(await answer))
+        scores = await answer
+        scored_s = time.perf_counter()
+        reply = convert.in_stream(convert.reply(scores))
     except Exception as error:  # noqa: BLE001 # told or logged
-        return convert.failure(*failure_of(error, "PredictStream"))
+        failure = failure_of(error, "PredictStream")
+        return Refused(convert.failure(*failure), request, failure[0].name)
+    return Answered(reply, scores.model, scores.version, scored_s, since_s)
 
 
 def deadline_of(context: grpc.aio.ServicerContext, settings: Settings) -> Deadline:
-    """The caller's deadline, at most the longest one allowed; the default one where the caller names none."""
+    """The caller's deadline, at most the longest one allowed; the default one where the caller names none.
+
+    Raises DeadlinePassed.
+    """
     remaining_s = context.time_remaining()
+    if remaining_s is not None and remaining_s <= 0:
+        raise DeadlinePassed
     if remaining_s is None or remaining_s > 1e9:  # without a deadline gRPC says about 9e18 s
         remaining_s = settings.default_deadline_ms / 1e3
     return Deadline.after(min(remaining_s, settings.max_deadline_ms / 1e3))

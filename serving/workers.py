@@ -11,11 +11,14 @@ import socket
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
 from lockstep.errors import BadSetting, WorkerFailed
+from serving.outlook.link import Link
+from serving.outlook.shown import opened, page_line
+from serving.outlook.team import Team
 from serving.settings import PREFIX, Settings
 
 __all__ = ["supervise"]
@@ -38,20 +41,29 @@ async def supervise(settings: Settings, *, say: Callable[[str], None]) -> None:
         stop = asyncio.Event()
         for one in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(one, stop.set)
-        workers = [_Worker(number, shared) for number in range(1, settings.workers + 1)]
+        team = Team()
+        workers = [_Worker(replace(shared, worker=number), team) for number in range(1, settings.workers + 1)]
         stopping = asyncio.create_task(stop.wait())
         try:
-            lines = await _unless(stopping, asyncio.gather(*(worker.start() for worker in workers)))
-            if lines:
-                say(f"{lines[0]} ({settings.workers} workers)")
-                keeping = [asyncio.create_task(worker.keep_running()) for worker in workers]
-                await stopping
-                log.info("draining", extra={"drain_s": settings.drain_s})
-                for task in keeping:
-                    task.cancel()
+            async with opened(team, settings) as page:
+                lines = await _unless(stopping, asyncio.gather(*(worker.start() for worker in workers)))
+                if lines:
+                    say(f"{lines[0]} ({settings.workers} workers)")
+                    if page:
+                        say(page_line(page))
+                    await _keep(workers, stopping)
+                    log.info("draining", extra={"drain_s": settings.drain_s})
         finally:
             stopping.cancel()
             await asyncio.gather(*(worker.end(settings.drain_s + 5) for worker in workers))
+
+
+async def _keep(workers: Sequence["_Worker"], stopping: "asyncio.Task[Any]") -> None:
+    """Replace the workers that end, until it is time to stop."""
+    keeping = [asyncio.create_task(worker.keep_running()) for worker in workers]
+    await stopping
+    for task in keeping:
+        task.cancel()
 
 
 async def _unless(stopping: "asyncio.Task[Any]", starting: "asyncio.Future[list[str]]") -> list[str]:
@@ -66,9 +78,11 @@ async def _unless(stopping: "asyncio.Task[Any]", starting: "asyncio.Future[list[
 def _reserved(settings: Settings) -> socket.socket:
     """The port, held but not listened on. Raises BadSetting where somebody else has it."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family) as alone:  # another server that shares its port must not be joined by accident
-        _bind(alone, settings)
-        port: int = alone.getsockname()[1]
+    port = settings.port
+    if not settings.share_port:  # another server that shares its port must not be joined by accident
+        with socket.socket(family) as alone:
+            _bind(alone, settings)
+            port = alone.getsockname()[1]
     held = socket.socket(family)
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     _bind(held, replace(settings, port=port))
@@ -89,25 +103,40 @@ def _bind(one: socket.socket, settings: Settings) -> None:
 class _Worker:
     """One process, and the one that takes its place."""
 
-    def __init__(self, number: int, settings: Settings) -> None:
-        self._number = number
+    def __init__(self, settings: Settings, team: Team) -> None:
+        self._number, self._team = settings.worker, team
         values = {one.name: getattr(settings, one.name) for one in fields(Settings)}
-        self._environment = {**os.environ, **{PREFIX + name.upper(): str(value) for name, value in values.items()}}
+        told = {PREFIX + name.upper(): str(value) for name, value in values.items() if value is not None}
+        self._environment = {**os.environ, **told}
         self._process: Process | None = None
         self._reading: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
         """Start it and wait until it is ready; returns its line. Raises WorkerFailed."""
-        # In a group of its own: Ctrl-C is for the supervisor, who tells the workers.
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "serving"), env=self._environment, stdout=PIPE, start_new_session=True
-        )
+        mine, theirs = socket.socketpair()
+        with theirs:
+            self._process = await self._started(theirs)
         assert self._process.stdout is not None
         line = (await self._process.stdout.readline()).decode().strip()
         if not line.startswith(READY):
+            mine.close()
             raise WorkerFailed(self._number, await self._process.wait())
+        link = Link(self._number, mine)
+        await link.open()
+        self._team.joined(self._number, link)
         self._reading = asyncio.create_task(_pass_on(self._process.stdout))
         return line
+
+    async def _started(self, end: socket.socket) -> Process:
+        """The process, with its end of the link."""
+        fd = end.fileno()
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "serving"),
+            env={**self._environment, f"{PREFIX}SUPERVISOR_FD": str(fd)},
+            stdout=PIPE,
+            pass_fds=(fd,),
+            start_new_session=True,  # in a group of its own: Ctrl-C is for the supervisor, who tells the workers
+        )
 
     async def keep_running(self) -> None:
         """Replace the process whenever it ends."""
@@ -116,6 +145,7 @@ class _Worker:
             assert self._process is not None
             started = time.monotonic()
             status = await self._process.wait()
+            await self._team.left(self._number, replaced=True)
             log.error("a worker ended and is replaced", extra={"worker": self._number, "status": status})
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S) if time.monotonic() - started < SHORT_LIFE_S else 0.0
             await asyncio.sleep(pause_s)
@@ -136,6 +166,7 @@ class _Worker:
             log.error("a worker did not drain in time", extra={"worker": self._number})
             self._process.kill()
             await self._process.wait()
+        await self._team.left(self._number, replaced=False)
 
 
 async def _pass_on(said: asyncio.StreamReader) -> None:

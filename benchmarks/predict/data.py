@@ -23,7 +23,7 @@ from lockstep.times import SECOND, to_datetime
 if TYPE_CHECKING:
     from training.train import Trained
 
-__all__ = ["MODEL", "SEED", "STOCK", "Data", "Size", "environment", "keep_scikit_learn", "opened", "scikit_learn"]
+__all__ = ["MODEL", "SEED", "STOCK", "Data", "Size", "environment", "keep_scikit_learn", "opened", "scikit_learn", "within"]
 
 MODEL: Final = "install"
 STOCK: Final = "feature_store.stock.yaml"
@@ -96,13 +96,13 @@ def _prepare(home: Home, redis_url: str, size: Size) -> int:
 def _apply(home: Home, redis_url: str) -> None:
     from lockstep.stores.repo import feast_command
 
-    with _within(environment(home, redis_url)), bar("feast apply", 1) as done:
+    with within(environment(home, redis_url)), bar("feast apply", 1) as done:
         subprocess.run(feast_command(home, "apply"), capture_output=True, check=True)
         done(1)
 
 
 @contextmanager
-def _within(variables: Mapping[str, str]) -> Iterator[None]:
+def within(variables: Mapping[str, str]) -> Iterator[None]:
     """Let the process have that environment while the block runs."""
     kept = dict(os.environ)
     os.environ.clear()
@@ -121,7 +121,7 @@ def _train(home: Home, redis_url: str) -> "Trained":
     from training.spec import load_spec
     from training.train import train
 
-    with _within(environment(home, redis_url)):
+    with within(environment(home, redis_url)):
         return train(open_store(home), replace(load_spec(MODEL), gates=Gates(mean_score_within=1.0)), home)
 
 
@@ -129,7 +129,7 @@ def _materialize(home: Home, redis_url: str, feature_store: str, from_us: int, t
     from lockstep.stores.repo import open_store
 
     noise, layout = StringIO(), "Feast's Redis store" if feature_store else "packed rows"
-    with _within(environment(home, redis_url, feature_store)), bar(f"materialize: {layout}", 1) as done:
+    with within(environment(home, redis_url, feature_store)), bar(f"materialize: {layout}", 1) as done:
         with redirect_stdout(noise), redirect_stderr(noise):
             open_store(home).materialize(to_datetime(from_us), to_datetime(to_us))
         done(1)

@@ -42,14 +42,14 @@ def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
-def _headers(address: str, method: str) -> tuple[bytes, bytes]:
+def _headers(address: str, method: str, deadline: str) -> tuple[bytes, bytes]:
     """The header block of a connection's first request, and that of all later ones."""
     pairs = [
         (":path", method),
         (":authority", address),
         ("te", "trailers"),
         ("content-type", "application/grpc"),
-        ("grpc-timeout", _DEADLINE),
+        ("grpc-timeout", deadline),
     ]
     literal = b"".join(
         b"\x40" + b"".join(bytes((len(text),)) + text.encode() for text in pair) for pair in pairs
@@ -61,13 +61,13 @@ def _headers(address: str, method: str) -> tuple[bytes, bytes]:
 class Connection:
     """One connection. `call`, `begin`, `send` and `end` write into a buffer, `flush` sends it."""
 
-    def __init__(self, address: str, method: str) -> None:
-        """Dial host:port. Raises OSError."""
+    def __init__(self, address: str, method: str, deadline: str = _DEADLINE) -> None:
+        """Dial host:port; `deadline` of each call, as grpc-timeout says it. Raises OSError."""
         host, _, port = address.rpartition(":")
         self.socket = socket.create_connection((host, int(port)))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
-        self._first, self._later = _headers(address, method)
+        self._first, self._later = _headers(address, method, deadline)
         self._block = self._first
         self._next = 1
         self._in, self._partial = bytearray(), defaultdict[int, bytearray](bytearray)

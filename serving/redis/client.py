@@ -13,6 +13,7 @@ from lockstep.errors import BadConnection, StoreUnreachable
 from lockstep.redis_where import RedisType, Where, nodes_and_options
 from serving.redis.cluster import ClusterClient
 from serving.redis.link import UNREACHED, Access, Answer, Node, RedisClient, Unreached, hash_of, packed
+from serving.redis.put import all_taken, writes
 from serving.redis.watch import Watch
 
 __all__ = ["SentinelClient", "SingleClient", "open_client"]
@@ -30,10 +31,10 @@ _VERIFY: Final = {"required": ssl.CERT_REQUIRED, "optional": ssl.CERT_OPTIONAL, 
 log = logging.getLogger(__name__)
 
 
-def open_client(where: Where, *, patience_s: float = 1.0, node_s: float = 0.1) -> RedisClient:
+def open_client(where: Where, *, patience_s: float = 1.0, node_s: float = 0.1, breaker_s: float = 0.25) -> RedisClient:
     """A client; it connects when it is used. Raises BadConnection for an option that it cannot honour."""
     nodes, options = nodes_and_options(where)
-    access = replace(_access(options, patience_s), node_s=node_s)
+    access = replace(_access(options, patience_s), node_s=node_s, breaker_s=breaker_s)
     if where.redis_type is RedisType.CLUSTER:
         return ClusterClient(nodes, access)
     if where.redis_type is RedisType.SENTINEL:
@@ -93,6 +94,14 @@ async def _hashes(node: Node, keys: Sequence[bytes]) -> Sequence[dict[bytes, byt
         return [UNREACHED] * len(keys)
 
 
+async def _put(node: Node, keys: Sequence[bytes], rows: Sequence[bytes], expire_ms: int | None) -> bool:
+    made = writes(keys, rows, expire_ms)
+    try:
+        return all_taken(await node.send(b"".join(packed(*one) for one in made), len(made)))
+    except StoreUnreachable:
+        return False
+
+
 class SingleClient:
     """One Redis."""
 
@@ -106,6 +115,10 @@ class SingleClient:
     async def hashes(self, keys: Sequence[bytes]) -> Sequence[dict[bytes, bytes] | Unreached]:
         """As RedisClient says."""
         return await _hashes(self._node, keys) if keys else []
+
+    async def put(self, keys: Sequence[bytes], rows: Sequence[bytes], expire_ms: int | None) -> bool:
+        """As RedisClient says."""
+        return await _put(self._node, keys, rows, expire_ms)
 
     async def close(self) -> None:
         """As RedisClient says."""
@@ -130,6 +143,11 @@ class SentinelClient:
         """As RedisClient says."""
         await self._watch.looked()
         return await _hashes(self._master, keys) if self._master is not None else [UNREACHED] * len(keys)
+
+    async def put(self, keys: Sequence[bytes], rows: Sequence[bytes], expire_ms: int | None) -> bool:
+        """As RedisClient says."""
+        await self._watch.looked()
+        return await _put(self._master, keys, rows, expire_ms) if self._master is not None else False
 
     async def close(self) -> None:
         """As RedisClient says."""

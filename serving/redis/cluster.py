@@ -10,6 +10,7 @@ import hiredis
 
 from lockstep.errors import StoreUnreachable
 from serving.redis.link import UNREACHED, Access, Answer, Node, Reply, Unreached, hash_of, packed
+from serving.redis.put import Command, all_taken, writes
 from serving.redis.watch import Watch
 
 __all__ = ["ClusterClient", "slot_of"]
@@ -31,15 +32,19 @@ class ClusterClient:
 
     async def get(self, keys: Sequence[bytes]) -> Sequence[Answer]:
         """As RedisClient says. A key whose slot has moved is asked for again where it went."""
-        found = await self._routed([(b"GET", key) for key in keys])
+        found = await self._routed(keys, [(b"GET", key) for key in keys])
         for error in {str(each) for each in found if isinstance(each, hiredis.ReplyError)}:
             log.error("the cluster refused a read: %s", error, extra={"reason": "redis refused"})
         return [UNREACHED if isinstance(each, hiredis.ReplyError) else each for each in found]
 
     async def hashes(self, keys: Sequence[bytes]) -> Sequence[dict[bytes, bytes] | Unreached]:
         """As RedisClient says."""
-        found = await self._routed([(b"HGETALL", key) for key in keys])
+        found = await self._routed(keys, [(b"HGETALL", key) for key in keys])
         return [each if isinstance(each, Unreached) else hash_of(each) for each in found]
+
+    async def put(self, keys: Sequence[bytes], rows: Sequence[bytes], expire_ms: int | None) -> bool:
+        """As RedisClient says."""
+        return all_taken(await self._routed(keys, writes(keys, rows, expire_ms, at_once=1)))
 
     async def close(self) -> None:
         """As RedisClient says."""
@@ -47,11 +52,12 @@ class ClusterClient:
         for node in self._nodes.values():
             await node.close()
 
-    async def _routed(self, commands: Sequence[tuple[bytes, bytes]]) -> list[Reply | Unreached]:
+    async def _routed(self, keys: Sequence[bytes], commands: Sequence[Command]) -> list[Reply | Unreached]:
+        """The replies to commands; command i goes where key i lives."""
         await self._watch.looked()
         answers: list[Reply | Unreached] = [UNREACHED] * len(commands)
         places: dict[Node, list[int]] = {}
-        for place, (_, key) in enumerate(commands):
+        for place, key in enumerate(keys):
             owner = self._owners[slot_of(key)]
             if owner is not None:
                 places.setdefault(owner, []).append(place)
@@ -67,7 +73,7 @@ class ClusterClient:
     async def _ask(
         self,
         node: Node,
-        commands: Sequence[tuple[bytes, bytes]],
+        commands: Sequence[Command],
         places: Sequence[int],
         answers: list[Reply | Unreached],
     ) -> None:
@@ -79,14 +85,12 @@ class ClusterClient:
         for place, reply in zip(places, replies, strict=True):
             answers[place] = reply
 
-    async def _again(
-        self, commands: Sequence[tuple[bytes, bytes]], moved: Sequence[int], answers: list[Reply | Unreached]
-    ) -> None:
+    async def _again(self, commands: Sequence[Command], moved: Sequence[int], answers: list[Reply | Unreached]) -> None:
         """Follow MOVED and ASK once: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/."""
         self._watch.hurry()
         await asyncio.gather(*(self._follow(commands[place], place, answers) for place in moved))
 
-    async def _follow(self, command: tuple[bytes, bytes], place: int, answers: list[Reply | Unreached]) -> None:
+    async def _follow(self, command: Command, place: int, answers: list[Reply | Unreached]) -> None:
         kind, _, address = str(answers[place]).split()[:3]
         host, _, port = address.rpartition(":")
         node = self._node(host, int(port))

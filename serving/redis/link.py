@@ -5,23 +5,38 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from ssl import SSLContext
 from typing import Any, Final, Protocol, cast
+from weakref import WeakSet
 
 import hiredis
 
 from lockstep.errors import StoreUnreachable
+from serving.redis.breaker import Breaker
 
-__all__ = ["UNREACHED", "Access", "Answer", "Link", "Node", "RedisClient", "Reply", "Unreached", "hash_of", "packed"]
+__all__ = [
+    "NODES",
+    "UNREACHED",
+    "Access",
+    "Answer",
+    "Link",
+    "Node",
+    "RedisClient",
+    "Reply",
+    "Unreached",
+    "hash_of",
+    "packed",
+]
 
 Reply = Any
 """What hiredis makes of an answer: bytes, int, None, a list of these, or a hiredis.ReplyError."""
 
 _DIALLING_FAILS = (OSError, TimeoutError, OverflowError, UnicodeError)
 """ssl.SSLError is an OSError; the last two come of a port or a name that cannot be one."""
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 1.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.5
 """Pauses between attempts to connect: doubled each time, and jittered, so that a fleet does not come back at once."""
 
 log = logging.getLogger(__name__)
@@ -60,6 +75,12 @@ class RedisClient(Protocol):
         """The fields and values of hashes, empty where there is none."""
         ...
 
+    async def put(self, keys: Sequence[bytes], rows: Sequence[bytes], expire_ms: int | None) -> bool:
+        """Write packed rows, each unless a newer one is there; whether all were taken. Never raises for a server that
+        fails.
+        """
+        ...
+
     async def close(self) -> None:
         """Close the connections."""
         ...
@@ -70,11 +91,13 @@ class Access:
     """How to get in at a server."""
 
     username: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     db: int = 0
     tls: SSLContext | None = None
     patience_s: float = 1.0
     """A server that leaves a command unanswered for so long is given up, and dialled again."""
+    breaker_s: float = 0.25
+    """A server that leaves a command unanswered for so long is not asked until it answers."""
     node_s: float = 0.1
     """How long a read of a cluster waits for one node before it goes on without that node's keys."""
 
@@ -107,8 +130,16 @@ class _Pending:
 class Link(asyncio.Protocol):
     """One open connection."""
 
-    def __init__(self, patience_s: float) -> None:
-        self._patience_s = patience_s
+    def __init__(self, access: Access, opened: Callable[[], None] = lambda: None) -> None:
+        """`opened` is called when the server leaves commands unanswered."""
+        self._opened = opened
+        self.breaker = Breaker(
+            access.breaker_s,
+            access.patience_s,
+            oldest_s=lambda: self._pending[0].sent_s if self._pending else None,
+            opened=self._disappoint,
+            lost=self.abort,
+        )
         self._reader = hiredis.Reader()
         self._pending: deque[_Pending] = deque()
         self._loop = asyncio.get_running_loop()
@@ -123,15 +154,14 @@ class Link(asyncio.Protocol):
 
     def send(self, command: bytes, replies: int) -> "asyncio.Future[list[Reply]]":
         """Send commands that have so many replies. The future fails with ConnectionError where the link breaks."""
-        now = time.monotonic()
         answer: asyncio.Future[list[Reply]] = self._loop.create_future()
-        if self._pending and now - self._pending[0].sent_s > self._patience_s:
-            self.abort()
-        if not self.is_open or self._transport is None:
-            answer.set_exception(ConnectionError("the connection is closed"))
+        if self.breaker.is_open or not self.is_open or self._transport is None:
+            why = "it leaves commands unanswered" if self.breaker.is_open else "the connection is closed"
+            answer.set_exception(ConnectionError(why))
             return answer
-        self._pending.append(_Pending(answer, [], replies, now))
+        self._pending.append(_Pending(answer, [], replies, time.monotonic()))
         self._transport.write(command)
+        self.breaker.sent()
         return answer
 
     def abort(self) -> None:
@@ -139,6 +169,13 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         self._fail(ConnectionError("the server did not answer in time"))
+
+    def _disappoint(self) -> None:
+        """Nobody waits any longer; what is answered later is passed over."""
+        self._opened()
+        for one in self._pending:
+            if not one.answer.done():
+                one.answer.set_exception(ConnectionError("it leaves commands unanswered"))
 
     # --- asyncio.Protocol ---
 
@@ -166,6 +203,7 @@ class Link(asyncio.Protocol):
         if not self._pending:
             raise _NobodyAsked(f"a reply that nobody asked for: {reply!r:.80}")
         first = self._pending[0]
+        self.breaker.answered()
         first.replies.append(reply)
         first.missing -= 1
         if not first.missing:
@@ -174,10 +212,15 @@ class Link(asyncio.Protocol):
                 first.answer.set_result(first.replies)
 
     def _fail(self, error: Exception) -> None:
+        self.breaker.close()
         while self._pending:
             answer = self._pending.popleft().answer
             if not answer.done():
                 answer.set_exception(error)
+
+
+NODES: Final[WeakSet["Node"]] = WeakSet()
+"""Those of this process, for its metrics."""
 
 
 class Node:
@@ -190,11 +233,24 @@ class Node:
         self._task: asyncio.Task[None] | None = None
         self._first_try: asyncio.Event = asyncio.Event()
         self._why = "not yet connected"
+        self.failures = 0
+        """How often the server left commands unanswered, or the connection was lost or refused."""
+        NODES.add(self)
 
     @property
     def address(self) -> str:
         """host:port."""
         return f"{self.host}:{self.port}"
+
+    @property
+    def is_used(self) -> bool:
+        """Whether it was asked for anything, and not closed since."""
+        return self._task is not None and not self._task.done()
+
+    @property
+    def is_down(self) -> bool:
+        """Whether commands are refused at once, since the server does not answer."""
+        return self._first_try.is_set() and (self._link is None or self._link.breaker.is_open)
 
     async def send(self, command: bytes, replies: int = 1) -> list[Reply]:
         """The replies to packed commands. Raises StoreUnreachable at once where there is no connection."""
@@ -232,14 +288,24 @@ class Node:
             except _DIALLING_FAILS as error:
                 self._why = str(error) or f"no answer within {self._access.patience_s:g} s"
                 log.error("Redis at %s cannot be reached: %s", self.address, self._why, extra=self._facts)
+                self._count()
             self._first_try.set()
             if self._link is not None:
                 await self._link.closed
                 self._link, self._why = None, "the connection was lost"
+                self._count()
             # A server that hangs up at once is as bad as one that is not there.
             lived = time.monotonic() - started > self._access.patience_s + LONGEST_PAUSE_S
             pause_s = FIRST_PAUSE_S if lived else min(2 * pause_s, LONGEST_PAUSE_S)
             await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))
+
+    def _stalled(self) -> None:
+        text = "Redis at %s leaves commands unanswered; it is not asked until it answers"
+        log.error(text, self.address, extra=self._facts)
+        self._count()
+
+    def _count(self) -> None:
+        self.failures += 1
 
     @property
     def _facts(self) -> dict[str, Any]:
@@ -248,7 +314,8 @@ class Node:
     async def _dial(self) -> Link:
         """A connection that has been let in. Raises OSError."""
         access, loop = self._access, asyncio.get_running_loop()
-        _, link = await loop.create_connection(lambda: Link(access.patience_s), self.host, self.port, ssl=access.tls)
+        made = partial(Link, access, self._stalled)
+        _, link = await loop.create_connection(made, self.host, self.port, ssl=access.tls)
         try:
             await self._greet(link)
         except BaseException:  # a server that never answers: its socket is not to be forgotten
@@ -257,8 +324,9 @@ class Node:
         return link
 
     async def _greet(self, link: Link) -> None:
-        greetings = self._access.greetings(read_only=self._read_only)
-        if greetings:
-            for reply in await link.send(b"".join(packed(*one) for one in greetings), len(greetings)):
-                if isinstance(reply, hiredis.ReplyError):
-                    raise ConnectionError(str(reply))
+        """Let it answer once: a server that accepts connections and says nothing is not there."""
+        greetings = [*self._access.greetings(read_only=self._read_only), (b"PING",)]
+        *replies, _ = await link.send(b"".join(packed(*one) for one in greetings), len(greetings))
+        for reply in replies:  # not that to PING: a user may be forbidden it
+            if isinstance(reply, hiredis.ReplyError):
+                raise ConnectionError(str(reply))

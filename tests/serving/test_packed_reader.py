@@ -341,8 +341,8 @@ class TestServer:
     ) -> None:
         asked = request(column("ip", 1), column("bid", 0.5))
         assert (await client.ask(asked)).rung == pb.RUNG_FRESH
-        connect(where).client_pause(400)
-        hasty, patient = await asyncio.gather(client.ask(asked, timeout=0.3), client.ask(asked, timeout=8))
+        connect(where).client_pause(200)
+        hasty, patient = await asyncio.gather(client.ask(asked, timeout=0.15), client.ask(asked, timeout=8))
         assert (hasty.rung, found(hasty)) == (pb.RUNG_ALL_DEFAULTS, {"UNREACHABLE": 2})
         assert (patient.rung, found(patient)) == (pb.RUNG_FRESH, {"PRESENT": 2})
 

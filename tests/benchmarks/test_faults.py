@@ -1,0 +1,129 @@
+"""The benchmark of faults: it works, and it knows a wrong answer from a late one, and both from a lost one."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from benchmarks.faults.__main__ import FAULT_NAMES, QUICK, arguments, measure, sentences
+from benchmarks.faults.expected import Expected
+from benchmarks.faults.faults import FAULTS
+from benchmarks.faults.figures import Outcome, totals
+from benchmarks.faults.load import DEADLINE_S, Calls, Fate
+from benchmarks.predict.data import keep_scikit_learn
+from lockstep.home import Home
+from lockstep.status import Rung
+from training.train import Trained
+
+RIGHT = Expected(np.array([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]]), prior=0.01)
+"""Two requests, and what each scores with all views, without some, and without any."""
+
+
+def calls(**changes: NDArray[np.generic]) -> Calls:
+    """Twenty seconds of a hundred calls each, all answered live after a millisecond, but for what is said."""
+    count = 2000
+    place = np.arange(count) % 2
+    made = {
+        "due_s": np.arange(count) / 100,
+        "took_s": np.full(count, 0.001),
+        "fate": np.full(count, Fate.ANSWERED, np.int8),
+        "place": place,
+        "score": RIGHT.by_loss[0, place],
+        "rung": np.full(count, Rung.FRESH, np.int8),
+    }
+    return Calls(**{**made, **changes})
+
+
+def changed(name: str, where: slice, value: float) -> Calls:
+    values = getattr(calls(), name).copy()
+    values[where] = value
+    return calls(**{name: values})
+
+
+def outcome(of: Calls, name: str = "redis frozen") -> Outcome:
+    """Of a fault from the fifth to the tenth second."""
+    return Outcome.of(FAULTS[FAULT_NAMES.index(name)], of, 5.0, 10.0, RIGHT)
+
+
+def test_where_all_is_well_nothing_is_wrong() -> None:
+    summary = outcome(calls()).summary()
+    assert (summary["requests"], summary["answered_in_time"], summary["p99_ms"]) == (2000, 2000, 1.0)
+    assert [summary[name] for name in ("late", "failed", "wrong", "recovery_s")] == [0, 0, 0, 0.0]
+    assert summary["survived"]
+
+
+@pytest.mark.parametrize(
+    ("score", "rung", "wrong"),
+    [
+        (0.1, Rung.FRESH, False),
+        (0.3, Rung.DEFAULTS, False),
+        (0.5, Rung.ALL_DEFAULTS, False),
+        (0.1, Rung.ALL_DEFAULTS, True),
+        (0.01, Rung.PRIOR, False),
+        (0.01, Rung.DEFAULTS, True),
+        (0.2, Rung.FRESH, True),
+    ],
+)
+def test_a_score_is_right_where_its_rung_allows_it(score: float, rung: Rung, wrong: bool) -> None:
+    whole = calls()
+    whole.score[700], whole.rung[700] = score, rung
+    assert outcome(whole).summary()["wrong"] == int(wrong)
+
+
+@pytest.mark.parametrize(
+    ("fate", "took_s", "fault", "late", "failed"),
+    [
+        (Fate.ANSWERED, DEADLINE_S + 0.1, "redis frozen", 1, 0),
+        (Fate.NEVER, np.inf, "redis frozen", 1, 0),
+        (Fate.REFUSED, 0.01, "redis frozen", 0, 1),
+        (Fate.REFUSED, DEADLINE_S + 0.1, "redis frozen", 1, 0),
+        (Fate.LOST, 0.01, "redis frozen", 0, 1),
+        (Fate.LOST, 0.01, "a worker killed", 0, 0),
+        (Fate.REFUSED, 0.01, "three times the peak", 0, 0),
+        (Fate.ANSWERED, DEADLINE_S + 0.1, "three times the peak", 1, 0),
+    ],
+)
+def test_calls_are_late_or_failed_once_and_not_where_they_may_be(
+    fate: Fate, took_s: float, fault: str, late: int, failed: int
+) -> None:
+    whole = calls()
+    whole.fate[700], whole.took_s[700] = fate, took_s
+    found = outcome(whole, fault)
+    assert (found.late, found.failed) == (late, failed)
+
+
+@pytest.mark.parametrize(("until", "recovery_s"), [(1000, 0.0), (1050, 0.5), (1300, 3.0), (2000, None)])
+def test_recovery_is_the_first_half_second_that_is_as_before(until: int, recovery_s: float | None) -> None:
+    whole = changed("score", slice(500, until), np.nan)
+    summary = outcome(whole).summary()
+    assert summary["recovery_s"] == recovery_s
+    assert summary["survived"] == (recovery_s is not None and recovery_s <= 2.0)
+
+
+def test_totals_add_up_and_the_worst_recovery_counts() -> None:
+    found = totals([outcome(calls()), outcome(changed("score", slice(500, 1050), np.nan))])
+    assert (found["faults"], found["survived"], found["requests"], found["worst_recovery_s"]) == (2, 2, 4000, 0.5)
+
+
+def test_a_fault_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        arguments().parse_args(["--faults", "redis killed,flood"])
+    assert "there is no 'flood'" in capsys.readouterr().err
+
+
+def test_two_faults_on_a_small_home_no_score_is_wrong_and_a_picture_is_drawn(
+    home: Home, trained: Trained, tmp_path: Path
+) -> None:
+    copy, picture = Home(tmp_path / "home"), tmp_path / "faults.png"
+    shutil.copytree(home.root, copy.root)
+    keep_scikit_learn(copy, trained)
+    figures = measure(copy, QUICK, picture)
+    assert (figures["faults"], figures["wrong"]) == (2, 0)
+    for one in figures["each"]:
+        assert one["rungs"]["fresh"] > 0
+        assert one["rungs"]["all_defaults"] > 0
+        assert one["recovery_s"] is not None
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert len(list(sentences(figures))) == 4
