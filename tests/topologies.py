@@ -14,6 +14,13 @@ import redis
 from lockstep.redis_server import find_redis_server, free_port, run_redis
 
 
+def needs_redis(major: int) -> pytest.MarkDecorator:
+    """For what an older server cannot do, the one in the wheel among them."""
+    said = subprocess.run([find_redis_server(), "--version"], capture_output=True, text=True, check=True).stdout
+    found = int(said.partition("v=")[2].partition(".")[0])
+    return pytest.mark.skipif(found < major, reason=f"this redis-server is version {found}, and {major} is needed")
+
+
 def until(true: Callable[[], bool], seconds: float = 15.0) -> None:
     """Wait for something to become true; an error of Redis counts as not yet."""
     give_up = time.monotonic() + seconds

@@ -31,7 +31,7 @@ def test_it_has_the_given_columns_and_reads_a_stored_score() -> None:
 
 def test_it_scores_what_is_stored() -> None:
     stored = np.array([0.125, 0.5])
-    np.testing.assert_allclose(made().score({**{name: stored for name in PLAN.given}, "prediction": stored}, 2), stored)
+    np.testing.assert_allclose(made().score({**dict.fromkeys(PLAN.given, stored), "prediction": stored}, 2), stored)
 
 
 def test_the_default_is_the_prior_of_the_model_behind_unless_one_is_named() -> None:

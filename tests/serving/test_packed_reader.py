@@ -40,7 +40,7 @@ from serving.settings import Settings
 from tests.bundles import NOON, PLAN, TTL
 from tests.serving.conftest import Client as Caller
 from tests.serving.conftest import column, found, request
-from tests.topologies import Secure, Watched, until
+from tests.topologies import Secure, Watched, needs_redis, until
 from tests.views import view_of
 
 RECORD = ViewRecord(
@@ -341,8 +341,8 @@ class TestServer:
     ) -> None:
         asked = request(column("ip", 1), column("bid", 0.5))
         assert (await client.ask(asked)).rung == pb.RUNG_FRESH
-        connect(where).client_pause(200)
-        hasty, patient = await asyncio.gather(client.ask(asked, timeout=0.15), client.ask(asked, timeout=8))
+        connect(where).client_pause(100)
+        hasty, patient = await asyncio.gather(client.ask(asked, timeout=0.06), client.ask(asked, timeout=8))
         assert (hasty.rung, found(hasty)) == (pb.RUNG_ALL_DEFAULTS, {"UNREACHABLE": 2})
         assert (patient.rung, found(patient)) == (pb.RUNG_FRESH, {"PRESENT": 2})
 
@@ -502,6 +502,7 @@ async def test_what_a_node_of_a_cluster_refuses_is_logged(redis_cluster: str, ca
     assert "WRONGTYPE" in caplog.text
 
 
+@needs_redis(7)
 async def test_a_cluster_whose_nodes_do_not_know_their_addresses_is_read(tmp_path: Path) -> None:
     options = ["--cluster-enabled", "yes", "--cluster-preferred-endpoint-type", "unknown-endpoint"]
     with run_redis(tmp_path, _low_port(), options=options) as url, redis.Redis.from_url(url) as node:
