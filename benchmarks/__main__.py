@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from lockstep.files import write_bytes
 
-__all__ = ["BENCHMARKS", "Benchmark", "Figure", "main", "table"]
+__all__ = ["BENCHMARKS", "Benchmark", "Figure", "main", "measured_on", "table", "written"]
 
 FOLDER: Final = Path(__file__).parent
 RESULTS: Final = FOLDER / "results.json"
@@ -147,6 +147,18 @@ BENCHMARKS: Final = (
             Figure("worker_mb", "memory of a worker, MB", 150, "less"),
         ),
     ),
+    Benchmark(
+        "patterns",
+        (
+            Figure("rows_differing", "all patterns and kinds on the same rows: scores that differ", 0, "less"),
+            Figure(
+                "batch_model_rows_per_second", "… batch, the model alone, two cores: rows a second", 300_000, "more"
+            ),
+            Figure("batch_speedup", "… end to end: times as fast as Feast's join with scikit-learn", 10, "more"),
+            Figure("batch_memory_ratio", "… its peak memory over theirs", 0.333, "less"),
+            Figure("hit_over_live", "… a stored prediction over gRPC: its time over a live score's", 1, "less"),
+        ),
+    ),
 )
 
 
@@ -161,10 +173,11 @@ def _lines(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     for one in BENCHMARKS:
         for figure in one.figures:
             yield figure.row(results.get(one.module, {}), one.command)
-    yield from dict.fromkeys(_measured(found) for found in results.values())
+    yield from dict.fromkeys(measured_on(found) for found in results.values())
 
 
-def _measured(found: Mapping[str, Any]) -> str:
+def measured_on(found: Mapping[str, Any]) -> str:
+    """The line on the day and the machine of a run."""
     machine = found.get("machine") or {}
     return (
         f"\nMeasured {found.get('measured')} on {machine.get('processor')}, {machine.get('cores')} cores, "
@@ -172,12 +185,12 @@ def _measured(found: Mapping[str, Any]) -> str:
     )
 
 
-def written(text: str, lines: str) -> str:
-    """The README with the table in its place. Raises ValueError where the marks are missing."""
+def written(text: str, lines: str, page: str = "benchmarks/README.md") -> str:
+    """A page with the table in its place. Raises ValueError where the marks are missing."""
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"benchmarks/README.md lacks the lines {BEGIN!r} and {END!r}, between which the table goes.")
+        raise ValueError(f"{page} lacks the lines {BEGIN!r} and {END!r}, between which the table goes.")
     return f"{before}{BEGIN}\n\n{lines}\n\n{END}{after}"
 
 

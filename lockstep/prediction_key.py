@@ -68,7 +68,9 @@ def _stored(column: Column) -> np.dtype[Any]:
 
 def _canonical(column: Column, given: Mapping[str, Array]) -> Array:
     """The values of a number, every NaN the same one. Shape (rows,), or () where the column was left out."""
-    values = given.get(column.name, column.instead)
+    values = given.get(column.name)
+    if values is None:  # asked for only then: an int64 without a default has none
+        values = column.instead
     return np.where(np.isnan(values), column.dtype.numpy.type(np.nan), values) if column.dtype in _FLOATS else values
 
 

@@ -23,7 +23,18 @@ from lockstep.times import SECOND, to_datetime
 if TYPE_CHECKING:
     from training.train import Trained
 
-__all__ = ["MODEL", "SEED", "STOCK", "Data", "Size", "environment", "keep_scikit_learn", "opened", "scikit_learn", "within"]
+__all__ = [
+    "MODEL",
+    "SEED",
+    "STOCK",
+    "Data",
+    "Size",
+    "environment",
+    "keep_scikit_learn",
+    "opened",
+    "scikit_learn",
+    "within",
+]
 
 MODEL: Final = "install"
 STOCK: Final = "feature_store.stock.yaml"

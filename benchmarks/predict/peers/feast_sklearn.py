@@ -1,6 +1,8 @@
 """A gRPC service as teams write it beside their Feast repository: Feast's SDK, then scikit-learn, a pool of threads.
 
     LOCKSTEP_HOME=… REDIS_URL=… python -m benchmarks.predict.peers.feast_sklearn
+
+It calls scikit-learn as pipeline.py does.
 """
 
 import numpy as np

@@ -41,7 +41,9 @@ def test_rows_of_a_file_are_compared_instead(tiny: Path) -> None:
     inputs = {"bid": [1.0, -2.0], "clicks": [3.0, None], "seconds_since": [2.0, 1.0], "site_length": [3.0, 0.0]}
     pq.write_table(pa.table(inputs), tiny / "rows.parquet")
     result = run("tiny", "--to", "c", "--out", tiny / "out", "--rows", tiny / "rows.parquet")
-    assert f"2 of golden.parquet, 2 of {tiny / 'rows.parquet'}" in result.output
+    shown = "".join(part.strip(" │") for part in result.output.splitlines())  # a long path takes several lines
+    assert "2 of golden.parquet, 2 of" in shown
+    assert str(tiny / "rows.parquet") in shown.replace(" ", "")
     assert (tiny / "out" / "tiny.h").exists()
 
 
