@@ -56,7 +56,7 @@ class Server:
             admit=self._admit,
             discreet=self._guard is not None,
         )
-        self._meters = Meters(self._models.find, worker=str(settings.worker))
+        self._meters = Meters(self._models.find, worker=str(settings.worker)) if settings.metrics else None
         self._scorer = Scorer(self._models, reader, settings, meters=self._meters)
         self._known: set[str] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -87,7 +87,9 @@ class Server:
         return self._scorer
 
     def samples(self) -> Samples:
-        """What was counted so far."""
+        """What was counted so far; nothing where metrics are off."""
+        if self._meters is None:
+            return {}
         counted = self._meters.samples(self.catalogue, self._models.state(), self._scorer.loads())
         return added([counted, of(node_samples())])
 

@@ -153,6 +153,8 @@ def peers(data: Data, names: Sequence[str], ours: Side, asked: Mapping[str, Mess
         "mlserver": partial(mlserver, data),
     }
     wanted = [name for name in names if name in starts]
+    if {"carried", "mlserver"} & set(wanted):
+        publish(data)  # both serve it, and both start at once
     with ExitStack() as stack:
         with ThreadPoolExecutor() as threads:  # an import of Feast takes seconds
             entered = list(threads.map(lambda name: stack.enter_context(starts[name]()), wanted))

@@ -48,13 +48,10 @@ class _Version:
 
     def __init__(self) -> None:
         self.durations, self.encoding = Histogram(MILLISECONDS), Histogram(MILLISECONDS)
-        self.kept: list[float] = []
-        """For each answer three readings of the clock: its request came, its reply was begun, and was written."""
 
-    def settle(self) -> None:
-        """Count what was kept."""
-        moments = np.fromiter(self.kept, np.float64).reshape(-1, 3)
-        self.kept.clear()
+    def add(self, kept: list[float]) -> None:
+        """For each answer three readings of the clock: its request came, its reply was begun, and was written."""
+        moments = np.fromiter(kept, np.float64).reshape(-1, 3)
         self.durations.add(moments[:, 2] - moments[:, 0])
         self.encoding.add(moments[:, 2] - moments[:, 1])
 
@@ -66,18 +63,19 @@ class CallMeter:
         """`find` finds a model as `serving.models.Models` does."""
         self.call, self._find = call, find
         self._versions: dict[tuple[str, str], _Version] = {}
+        self._kept: dict[tuple[str, str], list[float]] = {}
+        """By version what is still to be added to it."""
         self._others: Counter[Key] = Counter()
 
     def answered(self, answer: Answered, began_s: float) -> None:
         """A reply was written; its request came at `began_s`, by `time.perf_counter`."""
-        key = answer.model, answer.version
-        version = self._versions.get(key)
-        if version is None:
-            version = self._versions[key] = _Version()
-        kept = version.kept
-        kept += answer.since_s or began_s, answer.scored_s, time.perf_counter()
+        _, model, version, scored_s, since_s = answer
+        kept = self._kept.get((model, version))
+        if kept is None:
+            kept = self._kept[model, version] = []
+        kept += since_s or began_s, scored_s, time.perf_counter()
         if len(kept) >= 3 * MOST_KEPT:
-            version.settle()
+            self.settle()
 
     def told(self) -> None:
         """A reply without scores was written."""
@@ -99,13 +97,15 @@ class CallMeter:
 
     def keep(self, versions: Container[tuple[str, str]]) -> None:
         """Forget all other versions: nobody will ask for them again."""
+        self.settle()
         self._versions = {key: version for key, version in self._versions.items() if key in versions}
         self._others = Counter({key: count for key, count in self._others.items() if not key[0] or key[:2] in versions})
 
     def settle(self) -> None:
         """Count what was kept."""
-        for version in self._versions.values():
-            version.settle()
+        kept, self._kept = self._kept, {}
+        for key, moments in kept.items():
+            self._versions.setdefault(key, _Version()).add(moments)
 
     def samples(self) -> Iterator[tuple[str, Key, Value]]:
         """Name, labels and value of all its metrics."""
@@ -113,7 +113,7 @@ class CallMeter:
         codes = Counter[Key](self._others)
         for key, version in self._versions.items():
             durations = version.durations.distribution()
-            codes[(*key, OK)] += sum(durations.counts)
+            codes[(*key, OK)] += durations.size
             yield "lockstep_request_duration_seconds", (self.call, *key), durations
             yield "lockstep_stage_duration_seconds", (Stage.ENCODE.label, *key), version.encoding.distribution()
         for labels, count in codes.items():

@@ -8,7 +8,7 @@ import numpy as np
 
 from lockstep.bundle import Bundle
 from lockstep.errors import BadColumn, BadRequest, LockstepError, UnknownColumn
-from lockstep.plan import Array, Column, DType
+from lockstep.plan import Array, Column, DType, Moment
 from lockstep.status import Status
 from lockstep.times import parse_time
 from serving.deadline import Deadline
@@ -100,7 +100,7 @@ def _feature(one: FeatureColumn, t_us: int, score: float, without: float | None,
         "view": one.view,
         "dtype": one.column.dtype.value,
         "value": _plain(one.values),
-        "status": "COMPUTED" if one.status is None else Status(int(one.status[0])).name,
+        "status": _status(one),
         "defaulted": one.defaulted is not None and bool(one.defaulted[0]),
         "age_s": (t_us - event_us) / 1e6 if event_us else None,
         "input": one.column.name in bundle.plan.inputs,
@@ -108,8 +108,15 @@ def _feature(one: FeatureColumn, t_us: int, score: float, without: float | None,
     }
 
 
+def _status(one: FeatureColumn) -> str:
+    if one.status is not None:
+        return Status(int(one.status[0])).name
+    return "T" if isinstance(one.column.source, Moment) else "COMPUTED"
+
+
 def _plain(values: Array) -> str | float | None:
+    """As JSON can hold it and JavaScript can read it: an int64 is a text, for beyond 2**53 it would be another one."""
     value = values[0]
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str | np.int64):
+        return str(value)
     return float(value) if np.isfinite(value) else None
