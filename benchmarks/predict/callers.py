@@ -21,6 +21,8 @@ __all__ = ["Closed", "Messages", "Open", "Order", "Seen", "Streams", "carry_out"
 
 LEAD_S: Final = 0.02
 """Between the order and the first arrival of an open loop."""
+MOST_CALLS: Final = 100
+"""At once on a connection; the scorer takes 128."""
 PATIENCE_S: Final = 20.0
 
 
@@ -121,17 +123,22 @@ class _Round:
         due = (time.perf_counter() + LEAD_S + np.arange(0, order.seconds, 1 / order.rate)).tolist()
         left = 0
         while left < len(due) or self._sent:
-            while left < len(due) and due[left] <= (now := time.perf_counter()):
+            while self._room(due, left) and due[left] <= (now := time.perf_counter()):
                 self.seen.late_s.append(now - due[left])
                 self._call(due[left])
                 left += 1
-            wait_s = due[left] - time.perf_counter() if left < len(due) else PATIENCE_S
-            for stream, message, now in self._events(max(0.0, wait_s), due=left < len(due)):
+            next_due = self._room(due, left)
+            wait_s = due[left] - time.perf_counter() if next_due else PATIENCE_S
+            for stream, message, now in self._events(max(0.0, wait_s), due=next_due):
                 if message is ENDED:
                     self._ended(stream)
                 else:
                     self._note(stream, message, now)
         self.seen.rate = len(self.seen.latency_s) / max(order.seconds, time.perf_counter() - due[0])
+
+    def _room(self, due: Sequence[float], left: int) -> bool:
+        """Whether another call may leave: a connection has so many at once, and gRPC's clients keep the others."""
+        return left < len(due) and len(self._sent) < MOST_CALLS
 
     def streams(self, order: Streams) -> None:
         """Every stream keeps so many requests on their way, until the time is over."""

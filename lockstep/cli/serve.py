@@ -20,13 +20,16 @@ __all__ = ["serve"]
     "[default: packed rows in Redis]",
 )
 @click.option("--workers", type=int, help="Processes that share the port.  [default: 1]")
+@click.option(
+    "--metrics-port", type=int, help="TCP port for metrics, health and the page.  [default: 9464, with --port 0 any]"
+)
 @click.option("--max-rows", type=int, help="Most rows in one request.  [default: 1000]")
 def serve(**options: object) -> None:
     """Serve the models over gRPC until Ctrl-C.
 
-    Prints one line when ready, with the address, the models and their versions, then logs to standard error as JSON
-    lines. A version that is promoted while the server runs is picked up within seconds; on SIGTERM or Ctrl-C requests
-    under way are finished first.
+    Prints a line when ready, with the address, the models and their versions, and one with the address of the page
+    that shows what the server does; then logs to standard error as JSON lines. A version that is promoted while the
+    server runs is picked up within seconds; on SIGTERM or Ctrl-C requests under way are finished first.
 
     Redis is the one of REDIS_URL, else localhost:6379. Every setting can also be given in the environment as
     LOCKSTEP_SERVE_<NAME>, e.g. LOCKSTEP_SERVE_DEFAULT_DEADLINE_MS=200; an option given here takes precedence.
