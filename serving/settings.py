@@ -63,7 +63,7 @@ class Settings:
     """Names, comma-separated, under which browsers may ask for the page besides addresses and localhost."""
     page_try: str = "local"
     """Who may try predictions on the page, and so read features: "local", whoever can reach it, as long as
-    `metrics_host` is a loopback address; "always"; "never"."""
+    `metrics_host` is a loopback address and callers need no token; "always"; "never"."""
     models_url: str = field(default_factory=lambda: str(default_home().models))
     """Folder or fsspec URL that holds models/<name>/<version>/; by default that of LOCKSTEP_HOME."""
     bundle_key: str = ""
@@ -158,7 +158,9 @@ class Settings:
     @property
     def may_try(self) -> bool:
         """Whether the page may ask for scores."""
-        return self.page_try == "always" or (self.page_try == "local" and is_loopback(self.metrics_host))
+        if self.page_try == "local":  # the page asks for no token: where callers need one, it is no way around
+            return is_loopback(self.metrics_host) and not (self.callers_file or self.callers)
+        return self.page_try == "always"
 
     @staticmethod
     def from_env(environment: Mapping[str, str], **overrides: Any) -> "Settings":

@@ -43,6 +43,11 @@ def test_features_are_shown_to_this_machine_alone_unless_somebody_says_so(who: s
     assert Settings(page_try=who, metrics_host=host).may_try is may
 
 
+@pytest.mark.parametrize(("who", "may"), [("local", False), ("always", True)])
+def test_the_page_is_no_way_around_tokens_unless_somebody_says_so(who: str, may: bool) -> None:
+    assert Settings(page_try=who, callers_file="callers.toml").may_try is may
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "expected"),
     [("METRICS_PORT", "ninety", "a whole number"), ("METRICS_PORT", "70000", "65,535"), ("PAGE_TRY", "yes", "always")],
