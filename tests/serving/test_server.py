@@ -420,6 +420,7 @@ async def test_a_process_says_where_it_serves_and_ends_in_order(
     line = await asyncio.to_thread(process.stdout.readline)
     assert line.startswith("lockstep serves on 127.0.0.1:")
     assert line.endswith(": tiny 1 (champion)\n")
+    assert (await asyncio.to_thread(process.stdout.readline)).startswith("the page is http://127.0.0.1:")
     async with grpc.aio.insecure_channel(line.split()[3].rstrip(":")) as channel:
         assert odds(await Client(channel).ask(GOOD)) == [-0.5]
     process.send_signal(stop)
