@@ -1,6 +1,5 @@
 """The bundle of a cached model, made from the manifest of the model whose predictions it answers with."""
 
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +12,7 @@ from lockstep.model import CACHED
 from lockstep.plan import Array, Column, DType, Plan, Stored, View
 from lockstep.prediction_key import PredictionKeys
 from lockstep.predictions import FIELDS
+from lockstep.times import now_us
 
 __all__ = ["cached_files", "check_behind"]
 
@@ -36,7 +36,7 @@ def cached_files(
         behind,
         name=name,
         version=version,
-        created_us=time.time_ns() // 1000,
+        created_us=now_us(),
         kind=CACHED.name,
         plan=plan,
         link=Link(),

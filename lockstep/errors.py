@@ -25,6 +25,7 @@ __all__ = [
     "ModelUnloaded",
     "NoAnswer",
     "NoModelYet",
+    "NotPromoted",
     "Overloaded",
     "PartsRefused",
     "PermissionDenied",
@@ -32,7 +33,9 @@ __all__ = [
     "RecordRefused",
     "RowRefused",
     "RowUnreachable",
+    "SchemaChanged",
     "SchemaRefused",
+    "SparkFailed",
     "SwitchedOff",
     "TablesRefused",
     "TooManyRows",
@@ -128,6 +131,29 @@ class EvaluationRefused(LockstepError):
 
 class GateFailed(LockstepError):
     """A trained model did not pass its gates and is not published; the text says which and by how much."""
+
+
+class NotPromoted(LockstepError):
+    """A version was published and the alias stays where it was; the text says why."""
+
+    def __init__(self, name: str, version: str, alias: str, why: str) -> None:
+        super().__init__(
+            f"{name} {version} is published, but not promoted: {why} The {alias} stays as it was. If you want the new "
+            f"version all the same: lockstep models promote {name} {version}"
+        )
+        self.name, self.version = name, version
+
+
+class SchemaChanged(LockstepError):
+    """The columns that a model would be trained on are not those that its champion was trained on."""
+
+    def __init__(self, name: str, version: str, changes: Iterable[str]) -> None:
+        self.changes = list(changes)
+        super().__init__(
+            f"model {name!r} is not trained: its columns are not those of the champion, version {version}.\n"
+            + "\n".join(f"- {change}" for change in self.changes)
+            + "\nMend the tables or the repository or, where you meant it, train with --accept-schema."
+        )
 
 
 class MissingTool(LockstepError):
@@ -289,6 +315,16 @@ class WorkerSilent(LockstepError):
 
 class PartsRefused(LockstepError):
     """A folder of scores cannot be gone on with: it was made from something else, or holds something else."""
+
+
+class SparkFailed(LockstepError):
+    """Spark did not start, or did not finish what it was given; the parts that are there are whole."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(
+            f"Spark failed: {why.rstrip('.')}. The parts that are there are whole, and the same command goes on with "
+            "the others."
+        )
 
 
 class ExportRefused(LockstepError):

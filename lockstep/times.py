@@ -1,6 +1,7 @@
 """Times are int64 microseconds since 1970-01-01 UTC everywhere in Lockstep; here text meets them."""
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 
 from lockstep.errors import BadRequest
@@ -12,6 +13,7 @@ __all__ = [
     "SECOND",
     "format_time",
     "from_datetime",
+    "now_us",
     "parse_duration",
     "parse_time",
     "to_datetime",
@@ -24,6 +26,11 @@ DAY = 24 * HOUR
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY}
+
+
+def now_us() -> int:
+    """The clock of this machine."""
+    return time.time_ns() // 1000
 
 
 def from_datetime(moment: datetime) -> int:

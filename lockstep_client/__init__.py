@@ -24,6 +24,7 @@ from lockstep_client.answers import (
 from lockstep_client.connection import Tls
 from lockstep_client.errors import (
     DeadlineExceeded,
+    FailedPrecondition,
     InvalidArgument,
     NotFound,
     PermissionDenied,
@@ -39,6 +40,7 @@ __all__ = [
     "Cached",
     "Client",
     "DeadlineExceeded",
+    "FailedPrecondition",
     "Feature",
     "Features",
     "InvalidArgument",

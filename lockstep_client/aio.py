@@ -49,9 +49,10 @@ class AsyncClient:
         at: object = None,
         timeout_s: float | None = None,
         explain: bool = False,
+        strict: bool = False,
     ) -> Prediction:
         """As `Client.predict`."""
-        request = requests.predict(model, columns, version, at, explain=explain)
+        request = requests.predict(model, columns, version, at, explain=explain, strict=strict)
         prediction: Prediction = await self._ask(self._predict, request, timeout_s)
         return prediction
 

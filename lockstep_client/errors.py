@@ -6,6 +6,7 @@ import grpc
 
 __all__ = [
     "DeadlineExceeded",
+    "FailedPrecondition",
     "InvalidArgument",
     "NotFound",
     "PermissionDenied",
@@ -38,6 +39,10 @@ class InvalidArgument(ScorerError):
         return InvalidArgument(grpc.StatusCode.INVALID_ARGUMENT, f"{where}: {problem}")
 
 
+class FailedPrecondition(ScorerError):
+    """The server cannot answer as things stand: what a strict request needs is not stored, or the model is refused."""
+
+
 class NotFound(ScorerError):
     """No such model, version or alias."""
 
@@ -55,13 +60,16 @@ class PermissionDenied(ScorerError):
 
 
 class Unavailable(ScorerError):
-    """No server was reached, or it has no model yet, or it is stopping; a later call may succeed."""
+    """No server was reached, or it has no model yet, or it is stopping, or the online store does not answer
+    a strict request; a later call may succeed.
+    """
 
 
 _CLASSES: dict[grpc.StatusCode, type[ScorerError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
     grpc.StatusCode.NOT_FOUND: NotFound,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.FAILED_PRECONDITION: FailedPrecondition,
     grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
     grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
     grpc.StatusCode.UNAVAILABLE: Unavailable,

@@ -25,15 +25,18 @@ class Request:
     version: str = ""
     at: object = None
     explain: bool = False
+    strict: bool = False
 
     def message(self) -> pb.PredictRequest:
         """What is sent. Raises InvalidArgument."""
-        return predict(self.model, self.columns, self.version, self.at, explain=self.explain)
+        return predict(self.model, self.columns, self.version, self.at, explain=self.explain, strict=self.strict)
 
 
-def predict(model: str, columns: Columns, version: str, at: object, *, explain: bool) -> pb.PredictRequest:
+def predict(
+    model: str, columns: Columns, version: str, at: object, *, explain: bool, strict: bool = False
+) -> pb.PredictRequest:
     """The request of a `Predict`. Raises InvalidArgument, naming the column and the row."""
-    request = pb.PredictRequest(model=model, version=version, explain=explain)
+    request = pb.PredictRequest(model=model, version=version, explain=explain, strict=strict)
     _fill(request, columns, at)
     return request
 

@@ -53,14 +53,16 @@ class Client:
         at: object = None,
         timeout_s: float | None = None,
         explain: bool = False,
+        strict: bool = False,
     ) -> Prediction:
         """The scores of every row.
 
         `version` is a version or an alias, '' the champion. `at` is t, one for all rows or one per row: datetimes (UTC
         where they name no zone), datetime64 or whole microseconds; None: the server's clock. `explain` also brings what
-        the model was given.
+        the model was given. `strict` asks for an error instead of a default: where a feature of any row is missing or
+        stale, or the model gives no number, it raises FailedPrecondition; where the store does not answer, Unavailable.
         """
-        request = requests.predict(model, columns, version, at, explain=explain)
+        request = requests.predict(model, columns, version, at, explain=explain, strict=strict)
         prediction: Prediction = self._ask(self._predict, request, timeout_s)
         return prediction
 

@@ -46,9 +46,12 @@ STATUSES: dict[type[LockstepError], grpc.StatusCode] = {
     errors.MaterializeFailed: grpc.StatusCode.INTERNAL,
     errors.MissingTool: grpc.StatusCode.INTERNAL,
     errors.NoAnswer: grpc.StatusCode.INTERNAL,
+    errors.NotPromoted: grpc.StatusCode.INTERNAL,
     errors.PartsRefused: grpc.StatusCode.INTERNAL,
+    errors.SchemaChanged: grpc.StatusCode.INTERNAL,
     errors.SchemaRefused: grpc.StatusCode.INTERNAL,
     errors.RecordRefused: grpc.StatusCode.INTERNAL,
+    errors.SparkFailed: grpc.StatusCode.INTERNAL,
     errors.TablesRefused: grpc.StatusCode.INTERNAL,
     errors.WorkerFailed: grpc.StatusCode.INTERNAL,
     errors.WorkerSilent: grpc.StatusCode.INTERNAL,
@@ -61,7 +64,8 @@ def failure_of(error: Exception, method: str) -> Failure:
     """What the caller of a method is told. An error that nobody foresaw is logged: the caller learns no internals."""
     if isinstance(error, LockstepError):
         return status_of(error), sentence(error)
-    log.error("unforeseen error", exc_info=error, extra={"method": method})
+    facts = {"method": method, "reason": f"unforeseen {type(error).__name__} in {method}"}
+    log.error("unforeseen error", exc_info=error, extra=facts)
     return UNFORESEEN
 
 

@@ -14,6 +14,7 @@ for _name in [name for name in os.environ if name == "REDIS_URL" or name.startsw
     del os.environ[_name]
 
 if TYPE_CHECKING:
+    import redis
     from feast import FeatureStore
 
     from lockstep.home import Home
@@ -25,6 +26,25 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees a setting that another one, or the person who runs them, has made."""
     for name in [name for name in os.environ if name == "REDIS_URL" or name.startswith("LOCKSTEP_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="module")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A Redis for the tests of one file."""
+    from lockstep.redis_server import run_redis
+
+    with run_redis(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator["redis.Redis"]:
+    """A connection to that Redis, which is empty when a test begins."""
+    import redis
+
+    with redis.Redis.from_url(redis_url) as client:
+        client.flushall()
+        yield client
 
 
 @pytest.fixture(scope="session")

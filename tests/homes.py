@@ -1,13 +1,16 @@
 """Small homes: a made-up log, and Feast on it, in this process or as its users run it."""
 
 import os
+import shutil
 import subprocess
 import sys
 import warnings
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from datetime import date
 from io import StringIO
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,9 +18,33 @@ from lockstep.home import Home
 from lockstep.stores.repo import repo_folder, write_yaml
 from training.events import generate, write_log
 
-__all__ = ["FIRST_DAY", "apply", "feast", "make_log"]
+if TYPE_CHECKING:
+    from training.train import Trained
+
+__all__ = ["FIRST_DAY", "Elsewhere", "apply", "copied", "feast", "make_log"]
 
 FIRST_DAY = date(2017, 11, 6)
+
+
+@dataclass(frozen=True)
+class Elsewhere(Home):
+    """The same events and tables as another home, and models of its own."""
+
+    folder: Path
+
+    @property
+    def models(self) -> Path:
+        return self.folder / "models"
+
+
+def copied(home: Home, trained: "Trained", folder: Path) -> Home:
+    """A home of one's own with the same model, and with scikit-learn's beside it, as benchmarks want it."""
+    from benchmarks.predict.data import keep_scikit_learn
+
+    copy = Home(folder / "home")
+    shutil.copytree(home.root, copy.root)
+    keep_scikit_learn(copy, trained)
+    return copy
 
 
 def make_log(folder: Path, clicks: int = 20_000, days: int = 3, seed: int = 7) -> Home:

@@ -12,12 +12,13 @@ from lockstep.graph import log_odds
 from lockstep.plan import Array
 from training.evaluate import Floats, clip
 
-__all__ = ["QUANTILES", "distributions"]
+__all__ = ["QUANTILES", "column_facts", "counts_between", "distributions", "edges_of"]
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 _TOP = 20
 _BINS = 20
+_DECILES = np.linspace(0, 1, 11)
 
 
 def distributions(columns: Mapping[str, Array], scores: NDArray[Any]) -> dict[str, Any]:
@@ -33,12 +34,13 @@ def distributions(columns: Mapping[str, Array], scores: NDArray[Any]) -> dict[st
         raise EvaluationRefused("scores: no rows to describe. Give the training frame and its scores.")
     return {
         "rows": rows,
-        "columns": {name: _column(name, column, rows) for name, column in columns.items()},
+        "columns": {name: column_facts(name, column, rows) for name, column in columns.items()},
         "scores": _scores(scores.astype(np.float64)),
     }
 
 
-def _column(name: str, column: Array, rows: int) -> dict[str, Any]:
+def column_facts(name: str, column: Array, rows: int) -> dict[str, Any]:
+    """What baseline.json says of one column of `rows` rows; raises as `distributions` does."""
     if column.shape != (rows,):
         raise EvaluationRefused(f"column {name!r}: shape {column.shape}, but there are {rows} scores. Give equal rows.")
     if column.dtype in (np.float32, np.float64):
@@ -57,6 +59,7 @@ def _floats(column: Floats) -> dict[str, Any]:
         "null_share": float(np.isnan(column).mean()),
         "infinite_share": float(np.isinf(column).mean()),
         **_moments(finite),
+        **_deciles(column),
     }
 
 
@@ -70,7 +73,34 @@ def _integers(column: NDArray[np.int64]) -> dict[str, Any]:
         "distinct": values.size,
         "top": [{"value": int(values[i]), "share": float(counts[i] / column.size)} for i in top],
         **_moments(column.astype(np.float64)),
+        **_deciles(column.astype(np.float64)),
     }
+
+
+def edges_of(values: Floats) -> Floats:
+    """Upper edges of bins that each hold about a tenth of the finite values, ascending; none where there are none.
+
+    The edges are values that occur, and the first bin ends just below the smallest: a value that is much of the column,
+    such as 0, has a bin of its own, and so has what lies below all that was seen.
+    """
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return finite
+    deciles = np.unique(np.quantile(finite, _DECILES, method="inverted_cdf"))
+    with np.errstate(over="ignore"):  # below the least float64 there is nothing
+        edges: Floats = np.concatenate([np.nextafter(deciles[:1], -np.inf), deciles])
+    return edges[np.isfinite(edges)]
+
+
+def counts_between(edges: Floats, values: Floats) -> NDArray[np.int64]:
+    """How many values lie up to each edge, and beyond the last; NaN is left out. Shape (edges + 1,)."""
+    known = values[~np.isnan(values)]
+    return np.bincount(np.searchsorted(edges, known, side="left"), minlength=edges.size + 1)
+
+
+def _deciles(values: Floats) -> dict[str, Any]:
+    edges = edges_of(values)
+    return {"histogram": {"edges": edges.tolist(), "counts": counts_between(edges, values).tolist()}}
 
 
 def _strings(name: str, column: Array) -> dict[str, Any]:

@@ -3,13 +3,16 @@
 What the model was trained on is then what it scores on, by construction.
 """
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
@@ -57,6 +60,8 @@ class Fitted:
     link: Link
     widths: Mapping[str, int]
     """Number of features that each step makes, in the order of the steps."""
+    unconverged: tuple[str, ...] = ()
+    """What scikit-learn said of each fit that ended before it was done: of the steps, their folds and the estimator."""
 
     def features(self, columns: Mapping[str, Array]) -> Array:
         """The features of rows as served, shape (rows, width)."""
@@ -77,13 +82,39 @@ def fit(recipe: Recipe, columns: Mapping[str, Array], y: NDArray[np.int8]) -> Fi
     Raises PlanRefused where something cannot be expressed in the recipe's kind, naming it.
     """
     kind = KINDS[recipe.kind]
-    steps = tuple(_fit_step(recipe, step, columns, y) for step in recipe.steps)
-    widths = dict(_widths(kind, steps, columns))  # before they are joined: a step that cannot run is named
-    transformations = kind.transformations(steps)
-    features = _training_features(recipe, steps, transformations, columns, y)
-    estimator = snap_thresholds(clone(recipe.estimator).fit(features, y))
+    with _convergence_warnings() as unconverged:
+        steps = tuple(_fit_step(recipe, step, columns, y) for step in recipe.steps)
+        widths = dict(_widths(kind, steps, columns))  # before they are joined: a step that cannot run is named
+        transformations = kind.transformations(steps)
+        features = _training_features(recipe, steps, transformations, columns, y)
+        estimator = snap_thresholds(clone(recipe.estimator).fit(features, y))
     model, link = kind.model(steps, estimator)
-    return Fitted(recipe, steps, transformations, estimator, model, link, widths)
+    return Fitted(recipe, steps, transformations, estimator, model, link, widths, tuple(unconverged))
+
+
+@contextmanager
+def _convergence_warnings() -> Iterator[list[str]]:
+    """Collect scikit-learn's ConvergenceWarnings, each text once and in one line; others go where they went."""
+    texts: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", ConvergenceWarning)
+        elsewhere = warnings.showwarning
+
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
+            if not issubclass(category, ConvergenceWarning):
+                elsewhere(message, category, filename, lineno, file, line)
+            elif (text := " ".join(str(message).split())) not in texts:
+                texts.append(text)
+
+        warnings.showwarning = show
+        yield texts
 
 
 def _fit_step(recipe: Recipe, step: Step, columns: Mapping[str, Array], y: NDArray[np.int8]) -> FittedStep:

@@ -31,6 +31,7 @@ __all__ = [
     "fetch",
     "fetch_as_served",
     "rows_found",
+    "view_table",
     "view_tables",
 ]
 
@@ -134,7 +135,7 @@ def view_tables(connection: "DuckDBPyConnection", store: "FeatureStore", plan: P
 
     Raises TablesRefused where the table of a view is not one of files.
     """
-    return [_view_table(connection, store, plan, view) for view in plan.views]
+    return [view_table(connection, store, plan, view) for view in plan.views]
 
 
 def rows_found(plan: Plan, joined: pa.Table) -> dict[str, ViewRows]:
@@ -142,7 +143,8 @@ def rows_found(plan: Plan, joined: pa.Table) -> dict[str, ViewRows]:
     return {view.name: _found(plan, view.name, joined) for view in plan.views}
 
 
-def _view_table(connection: "DuckDBPyConnection", store: "FeatureStore", plan: Plan, view: View) -> ViewTable:
+def view_table(connection: "DuckDBPyConnection", store: "FeatureStore", plan: Plan, view: View) -> ViewTable:
+    """The table behind one view of a plan. Raises TablesRefused where it is not one of files."""
     from lockstep.stores.sources import column, file_source, relation_of  # imports Feast
 
     source = file_source(store.get_feature_view(view.name).batch_source, f"view {view.name!r}")

@@ -7,7 +7,7 @@ from typing import Any
 from lockstep.errors import BadRequest, GateFailed
 from training.evaluate import CONFIDENCE, SCORE_BOUNDS, Assessment, Estimate, Metrics
 
-__all__ = ["GateFacts", "GateResult", "Gates", "check", "require"]
+__all__ = ["GateFacts", "GateResult", "Gates", "check", "check_champion", "require"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,9 @@ class Gates:
     """No score may lie outside."""
     must_converge: bool = True
     """The fit must have ended because it was done, not because it ran out of iterations."""
+    champion_within: float | None = 0.02
+    """The log loss may be this share above the champion's, on the same rows; a worse model is published and not
+    promoted. None: every model is."""
 
     def __post_init__(self) -> None:
         if not self.mean_score_within > 0:
@@ -31,6 +34,8 @@ class Gates:
         low, high = self.score_bounds
         if not 0 <= low < high <= 1:
             raise BadRequest(f"gate score_bounds is ({low}, {high}); give two probabilities, the lower one first.")
+        if self.champion_within is not None and not self.champion_within >= 0:
+            raise BadRequest(f"gate champion_within is {self.champion_within}; give a share from 0 on, e.g. 0.02.")
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,18 @@ def require(results: Sequence[GateResult]) -> None:
             + "\n".join(f"- {sentence}" for sentence in failed)
             + "\nChange the pipeline or the data of its spec or, where a bound is wrong for this model, the gates."
         )
+
+
+def check_champion(loss: float, champion: float, difference: Estimate, within: float) -> GateResult:
+    """The gate on promotion: log losses of the model and of the champion on the same rows, and their difference."""
+    bound = champion * (1 + within)
+    passed = loss <= bound
+    sentence = (
+        f"The log loss {loss:.6f} is {loss / champion - 1:+.1%} beside the champion's {champion:.6f}, "
+        f"{'within' if passed else 'outside'} the {within:+.1%} allowed "
+        f"(difference: {_interval(difference, '+.6f')})."
+    )
+    return GateResult("champion", passed, loss, bound, sentence)
 
 
 def _interval(estimate: Estimate, form: str) -> str:

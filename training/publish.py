@@ -4,7 +4,6 @@ import io
 import json
 import platform
 import subprocess
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version as library_version
@@ -20,7 +19,10 @@ from lockstep.bundle import GOLDEN, Bundle, Manifest, build, golden_rows, pack
 from lockstep.functions import Function
 from lockstep.model import kind_of
 from lockstep.plan import Plan, digest
+from lockstep.times import now_us
 from training.baseline import distributions
+from training.champion import BASELINE, Since
+from training.changes import Types
 from training.evaluate import Assessment
 from training.fit import Fitted
 from training.frame import Frame
@@ -73,13 +75,17 @@ class Learnt:
     test: Frame
     rows: Rows
     evaluated: Evaluated
+    types: Types
+    """Of the tables behind the plan."""
+    since: Since | None
+    """What changed since the champion was trained."""
 
 
 def files(made: Learnt, version: str) -> dict[str, bytes]:
     """The files of the bundle under this version, as `lockstep.bundle.build` takes them."""
     manifest = _manifest(made, version)
     content = _needed(made)
-    content["baseline.json"] = _json(distributions(made.learnt.inputs, made.evaluated.learnt))
+    content[BASELINE] = _json({**distributions(made.learnt.inputs, made.evaluated.learnt), "types": made.types})
     content["report.html"] = report(_report_facts(made, manifest)).encode()
     return pack(manifest, content)
 
@@ -105,7 +111,7 @@ def _manifest(made: Learnt, version: str) -> Manifest:
     return Manifest(
         name=made.spec.name,
         version=version,
-        created_us=time.time_ns() // 1000,
+        created_us=now_us(),
         kind=made.spec.kind,
         plan=made.plan,
         link=made.fitted.link,
@@ -115,6 +121,7 @@ def _manifest(made: Learnt, version: str) -> Manifest:
             "test": seen.mature.to_json(),
             "test_with_immature": seen.whole.to_json(),
             "gates": [gate.to_json() for gate in seen.gates],
+            **_beside(made.since),
         },
         window=asdict(made.rows.window),
         data=_fingerprint(made),
@@ -123,6 +130,13 @@ def _manifest(made: Learnt, version: str) -> Manifest:
         revision=code_revision(),
         files={},
     )
+
+
+def _beside(since: Since | None) -> dict[str, Any]:
+    """The gate on promotion as plain data, where it was tried."""
+    if since is None or since.gate is None:
+        return {}
+    return {"champion": {"version": since.version, **since.gate.to_json()}}
 
 
 def _golden(made: Learnt) -> bytes:
@@ -179,4 +193,5 @@ def _report_facts(made: Learnt, manifest: Manifest) -> ReportFacts:
         importances=seen.importance,
         plan=plan_rows(made.plan),
         data=manifest.data,
+        since=made.since,
     )

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from lockstep.errors import EvaluationRefused
 from lockstep.plan import Column, Computed, Given, Moment, Plan, Stored
 from lockstep.times import DAY, HOUR, MINUTE, SECOND, format_time
+from training.champion import Since
+from training.drift import MOVED, MUCH, Drift, range_text
 from training.evaluate import CONFIDENCE, Assessment, Estimate, Floats
 from training.gates import GateResult
 from training.importance import Importance
@@ -61,6 +63,8 @@ class ReportFacts:
     """One row a column of the plan, by heading; `plan_rows` makes them."""
     data: Mapping[str, object]
     """Fingerprint of the training frame: rows, positives, SHA-256."""
+    since: Since | None = None
+    """What changed since the champion was trained; None where there is no champion."""
 
     def __post_init__(self) -> None:
         rows = self.test.model.rows
@@ -114,6 +118,7 @@ def report(facts: ReportFacts) -> str:
     title = f"{escape(facts.name)} {escape(facts.version)}"
     sections = [
         _gates(facts.gates),
+        *([] if facts.since is None else [_since(facts.since)]),
         _metrics(facts),
         _curves(facts),
         _importance(facts.importances),
@@ -165,6 +170,35 @@ def _gates(gates: Sequence[GateResult]) -> str:
 def _verdict(gate: GateResult) -> str:
     kind, sign, word = ("good", "✓", "passed") if gate.passed else ("bad", "✗", "failed")
     return f'{escape(gate.name.replace("_", " "))} <span class="{kind}">{sign} {word}</span>'
+
+
+def _since(since: Since) -> str:
+    """What changed since the champion was trained, by column."""
+    title = f"Since the champion, version {escape(since.version)}"
+    said = "" if since.gate is None else f"<p>{_verdict(since.gate)}: {escape(since.gate.sentence)}</p>"
+    note = f"<p>{escape(since.note)}</p>" if since.note else ""
+    changed = [[escape(change.column), escape(change.what)] for change in since.changes]
+    schema = _table("", ("column", "what became of its schema"), changed) if changed else ""
+    return _section(title, said, note, schema, _drifts(since.drifts))
+
+
+def _drifts(drifts: Sequence[Drift]) -> str:
+    if not drifts:
+        return ""
+    caption = (
+        f"The training rows of both. The population stability index says how far a distribution moved: from {MOVED} on "
+        f"some, from {MUCH} on much."
+    )
+    headings = ("column", "moved", "index", "without a value", "before", "range", "before")
+    return _table(caption, headings, [_drift(one) for one in drifts], numbers=True)
+
+
+def _drift(drift: Drift) -> list[str]:
+    kind = "bad" if drift.moved else "good"
+    index = "" if drift.index is None else f"{drift.index:.3f}"
+    shares = [percent(share) for share in (drift.null_now, drift.null_before)]
+    ranges = [range_text(each) for each in (drift.range_now, drift.range_before)]
+    return [escape(drift.column), f'<span class="{kind}">{drift.verdict}</span>', index, *shares, *ranges]
 
 
 def _metrics(facts: ReportFacts) -> str:

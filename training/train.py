@@ -1,7 +1,8 @@
 """Train a spec: plan, frame, split, fit through the serving graph, checks, evaluation, gates, bundle."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,8 @@ from lockstep.home import Home
 from lockstep.model_store import ModelStore
 from lockstep.plan import Plan
 from lockstep.progress import bar
+from training.champion import Judged, Since, champion_of, drifted, judged, since
+from training.changes import table_types
 from training.checks import check_scores, check_transformers, check_works_row_by_row
 from training.evaluate import Assessment, assess
 from training.fit import Fitted, Recipe, fit
@@ -45,23 +48,45 @@ class Trained:
     assessment: Assessment
     """On the test rows whose label had time to come."""
     gates: list[GateResult]
+    since: Since | None
+    """Beside the champion: what changed, and whether this model is as good. None where there is no champion."""
 
 
-def train(store: "FeatureStore", spec: Spec, home: Home, *, publish: bool = True) -> Trained:
+def _untold(_: Since) -> None:
+    """Tell nobody."""
+
+
+def train(
+    store: "FeatureStore",
+    spec: Spec,
+    home: Home,
+    *,
+    publish: bool = True,
+    accept_schema: bool = False,
+    tell: Callable[[Since], None] = _untold,
+) -> Trained:
     """Train and publish a spec, then point nothing at it: promoting is a step of its own.
 
     Without `publish` the bundle lives in this process alone and nothing is written: for an application that trains and
     then scores, e.g. with `serving.LocalScorer(trained.bundle)`.
 
-    Raises PlanRefused, TablesRefused, BundleRefused or GateFailed; then nothing is published.
+    Before anything is fitted, the columns are compared with those that the home's champion of that name was trained on,
+    and `tell` is called with what changed. A schema that changed is refused, unless `accept_schema`.
+
+    Raises PlanRefused, TablesRefused, SchemaChanged, BundleRefused or GateFailed; then nothing is published.
     """
     with bar(f"train {spec.name}", 6) as step:
         plan, functions = build_plan(store, spec)
         spine = spec.spine(home).sort_by(EVENT_TIMESTAMP)
+        champion, types = champion_of(home, spec.name), table_types(store, plan)
+        seen = since(champion, plan, types, accept=accept_schema)
         rows = split(spec, micros(spine[EVENT_TIMESTAMP]), *_label_times(spine, spec))
         frame = assemble(plan, functions, fetch(store, plan, spine), spine)
-        step(1)
         learnt, test, y = frame.take(rows.train), frame.take(rows.test), rows.y[rows.train]
+        seen = drifted(seen, champion, learnt.inputs, accept=accept_schema)
+        if seen is not None:
+            tell(seen)
+        step(1)
         fitted = fit(_recipe(spec, plan), learnt.inputs, y)
         step(1)
         lesser = fit(_recipe(spec, plan, spec.request_steps), learnt.inputs, y)
@@ -71,11 +96,13 @@ def train(store: "FeatureStore", spec: Spec, home: Home, *, publish: bool = True
         evaluated = evaluate(spec, fitted, lesser, learnt, test, rows)
         step(1)
         require(evaluated.gates)
-        what = Learnt(spec, plan, functions, fitted, learnt, y, test, rows, evaluated)
+        seen = judged(seen, champion, Judged(spec, plan, test, rows, evaluated.scores))
+        what = Learnt(spec, plan, functions, fitted, learnt, y, test, rows, evaluated, types, seen)
         bundle = _published(what, home) if publish else in_memory(what)
         step(1)
     test_spine = spine.filter(pa.array(rows.test))
-    return Trained(bundle, fitted, rows.window, test_spine, test, rows.y[rows.test], evaluated.mature, evaluated.gates)
+    told = rows.y[rows.test]
+    return Trained(bundle, fitted, rows.window, test_spine, test, told, evaluated.mature, evaluated.gates, seen)
 
 
 def _published(what: Learnt, home: Home) -> Bundle:
@@ -111,19 +138,23 @@ def evaluate(spec: Spec, fitted: Fitted, lesser: Fitted, learnt: Frame, test: Fr
     seen = assess(y[mature], scores[mature], prior=prior, baseline=baseline[mature], seed=spec.seed)
     whole = assess(y, scores, prior=prior, baseline=baseline, seed=spec.seed)
     lowest, highest = (float(edge(np.concatenate([scores, on_learnt]))) for edge in (np.min, np.max))
-    gates = check(spec.gates, GateFacts(seen, lowest, highest, *convergence(fitted.estimator)))
+    gates = check(spec.gates, GateFacts(seen, lowest, highest, *convergence(fitted.estimator, fitted.unconverged)))
     columns = {name: values[mature] for name, values in test.inputs.items()}
     importance = permutation_importance(fitted.score, columns, y[mature], seed=spec.seed, repeats=2, max_rows=4_000)
     return Evaluated(seen, whole, gates, scores, baseline, on_learnt, importance)
 
 
-def convergence(estimator: Any) -> tuple[bool, str]:
-    """Whether an iterative fit ended because it was done, and a sentence without full stop that says how it ended.
+def convergence(estimator: object, warned: Sequence[str] = ()) -> tuple[bool, str]:
+    """Whether every fit ended because it was done, and a sentence without full stop that says how it ended.
 
-    Boosting is done when early stopping ended it; an estimator without iterations is always done.
+    scikit-learn warns of a solver that ran out of iterations (`warned`, of every step and of the estimator) and says
+    nothing of boosting, which is done when early stopping ended it. An estimator without iterations is always done.
     """
-    done, most = getattr(estimator, "n_iter_", None), getattr(estimator, "max_iter", None)
-    if done is None or most is None:
-        return True, "fitted in one step"
-    ran = int(np.max(done))
-    return ran < most, f"stopped after {ran} of at most {most} iterations"
+    done, most = (getattr(estimator, name, None) for name in ("n_iter_", "max_iter"))
+    ended, converged = "was fitted in one step", True
+    if done is not None and most is not None:
+        ran = int(np.max(done))
+        ended, converged = f"stopped after {ran} of at most {most} iterations", ran < most
+    if warned:
+        ended += f"; scikit-learn warns: {' / '.join(warned)}"
+    return converged and not warned, ended.rstrip(".")

@@ -1,6 +1,5 @@
 """What the verbs that ask a running server share: their options, the question, and errors as sentences."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from lockstep.cli.columns import Values, read_columns
 from lockstep.cli.dial import DIAL_OPTIONS, TOKEN, Dial
 from lockstep.errors import BadRequest, LockstepError, NoAnswer
-from lockstep.times import parse_time
+from lockstep.times import now_us, parse_time
 from lockstep_client import Client, DeadlineExceeded, ScorerError, Unauthenticated, Unavailable
 
 __all__ = ["COLUMNS_ARE_OPTIONS", "Question", "asking", "question_options", "sentence"]
@@ -71,7 +70,7 @@ class Question:
 
     def times_us(self, rows: int) -> NDArray[np.int64]:
         """The t of each row, shape (rows,); where the server takes its clock, this machine's stands in."""
-        return np.broadcast_to(np.array(self.at_us or time.time_ns() // 1000, np.int64), rows)
+        return np.broadcast_to(np.array(self.at_us or now_us(), np.int64), rows)
 
 
 @contextmanager

@@ -1,11 +1,11 @@
 """`lockstep cache`: stored predictions that answer requests."""
 
-import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.table import Table
 
+from lockstep.cli.batch_options import batch_options, job_of
 from lockstep.cli.console import console
 
 if TYPE_CHECKING:
@@ -26,15 +26,11 @@ def cache() -> None:
 @cache.command()
 @click.argument("model")
 @click.option("--keys", required=True, metavar="FILE_OR_SQL", help="What to score: Parquet, a folder, or a query.")
-@click.option("--version", default="champion", show_default=True, help="A version or an alias of the model.")
-@click.option("--at", metavar="TIME", help="The t of all predictions, e.g. 2017-11-09T04:00:00Z.  [default: now]")
-@click.option("--redo", is_flag=True, help="Begin anew what an earlier run left unfinished.")
-@click.option("--part-rows", type=click.IntRange(min=1), default=250_000, show_default=True, help="Rows of a part.")
-@click.option("--memory", default="4GB", show_default=True, help="What the join may hold before it spills to disk.")
-@click.option("--workers", type=click.IntRange(min=1), help="Threads that score.  [default: one a core]")
-def fill(
-    model: str, keys: str, version: str, at: str | None, redo: bool, part_rows: int, memory: str, workers: int | None
-) -> None:
+@batch_options(
+    at="The t of all predictions, e.g. 2017-11-09T04:00:00Z.  [default: now]",
+    redo="Begin anew what an earlier run left unfinished.",
+)
+def fill(model: str, keys: str, **options: Any) -> None:
     """Score every row of KEYS with MODEL as of one moment, and let the scores answer.
 
     The keys have the join keys and request columns of the model, one row for each request that is expected. The rows
@@ -47,16 +43,11 @@ def fill(
       lockstep cache fill install --keys "SELECT DISTINCT ip, app, channel, os, device FROM 'clicks.parquet'"
     """
     from lockstep.home import default_home
-    from lockstep.model_store import ModelStore
     from lockstep.stores.repo import open_store
-    from lockstep.times import parse_time
-    from training.batch import Job
     from training.batch.fill import fill as run
 
     home = default_home()
-    bundle = ModelStore(home.models).load(model, version)
-    at_us, out = None if at is None else parse_time(at), home.predictions / model
-    job = Job(bundle, keys, out, True, at_us, redo, part_rows, memory, workers or os.cpu_count() or 1)
+    job = job_of(home, model, keys, home.predictions / model, options, latest=True)
     _tell(model, run(open_store(home), job, f"lockstep cache fill {model} --keys ..., as before"))
 
 

@@ -74,8 +74,8 @@ def _job(store: "FeatureStore", view: str, until: str | None, newer_too: bool, r
     from lockstep.stores.engine import feasts_own_way
     from lockstep.stores.materialize import Job
     from lockstep.stores.online import LockstepOnlineStore
-    from lockstep.stores.redis_write import Replace, now_us
-    from lockstep.times import parse_time
+    from lockstep.stores.redis_write import Replace
+    from lockstep.times import now_us, parse_time
 
     kept = get_online_store_from_config(store.config.online_store)
     if not isinstance(kept, LockstepOnlineStore):

@@ -27,9 +27,10 @@ RUNGS = {
 @click.command(context_settings=COLUMNS_ARE_OPTIONS)
 @question_options
 @click.option("--explain", is_flag=True, help="Show what the model was given for each row, and why.")
+@click.option("--strict", is_flag=True, help="Take an error instead of a default: exit status 1, and no score.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
 @click.pass_context
-def predict(context: click.Context, /, explain: bool, as_json: bool, **options: Any) -> None:
+def predict(context: click.Context, /, explain: bool, strict: bool, as_json: bool, **options: Any) -> None:
     """Ask a running server for scores.
 
     Every other option names a column of the model, a join key or a request feature, and its values by row, with commas
@@ -44,11 +45,17 @@ def predict(context: click.Context, /, explain: bool, as_json: bool, **options: 
       lockstep predict --ip 1 --app 2 --device 1 --os 13 --channel 477
       lockstep predict --ip 1 --app 2,3,5 --device 1 --os 13 --channel 477 --at 2017-11-09T04:00:00Z
       lockstep predict --ip 1 --app 2 --device 1 --os 13 --channel 477 --explain
+      lockstep predict --ip 1 --app 2 --device 1 --os 13 --channel 477 --strict
     """
     question = Question.read(context, **options)
     with asking(question.dial) as client:
         answer = client.predict(
-            question.model, question.columns, version=question.version, at=question.at, explain=explain
+            question.model,
+            question.columns,
+            version=question.version,
+            at=question.at,
+            explain=explain,
+            strict=strict,
         )
         if as_json:
             click.echo(json.dumps(plain(answer)))

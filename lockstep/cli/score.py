@@ -1,12 +1,13 @@
 """`lockstep score`: scores for a whole table, without a server."""
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 from rich.table import Table
 
+from lockstep.cli.batch_options import batch_options, job_of
 from lockstep.cli.console import console
 
 if TYPE_CHECKING:
@@ -21,25 +22,15 @@ __all__ = ["score"]
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A folder of their own for the scores."
 )
-@click.option("--version", default="champion", show_default=True, help="A version or an alias of the model.")
 @click.option("--latest", is_flag=True, help="Features of one moment for all rows, instead of each row's own time.")
-@click.option("--at", metavar="TIME", help="That moment, e.g. 2017-11-09T04:00:00Z.  [default: now]")
-@click.option("--redo", is_flag=True, help="Remove the scores that DIR holds and begin anew.")
-@click.option("--part-rows", type=click.IntRange(min=1), default=250_000, show_default=True, help="Rows of a part.")
-@click.option("--memory", default="4GB", show_default=True, help="What the join may hold before it spills into DIR.")
-@click.option("--workers", type=click.IntRange(min=1), help="Threads that score.  [default: one a core]")
-def score(
-    model: str,
-    spine: str,
-    out: Path,
-    version: str,
-    latest: bool,
-    at: str | None,
-    redo: bool,
-    part_rows: int,
-    memory: str,
-    workers: int | None,
-) -> None:
+@batch_options(
+    at="The moment of --latest, e.g. 2017-11-09T04:00:00Z.  [default: now]",
+    redo="Remove the scores that DIR holds and begin anew.",
+)
+@click.option(
+    "--engine", type=click.Choice(["local", "spark"]), default="local", show_default=True, help="Where it is scored."
+)
+def score(model: str, spine: str, out: Path, latest: bool, engine: str, **options: Any) -> None:
     """Score every row of a table with MODEL and write the rows and their scores as Parquet.
 
     The spine has the join keys and request columns of the model, `event_timestamp`, and whatever else it likes. Each
@@ -53,19 +44,25 @@ def score(
     Examples:
       lockstep score install --spine clicks.parquet --out scores
       lockstep score install --out today --spine "SELECT * FROM 'clicks.csv' WHERE app = 12"
+      lockstep score install --out scores --spine clicks/ --engine spark
     """
+    if engine == "spark":
+        _check_local_options()
     from lockstep.home import default_home
-    from lockstep.model_store import ModelStore
     from lockstep.stores.repo import open_store
-    from lockstep.times import parse_time
-    from training.batch import Job
-    from training.batch import score as run
+    from training.batch.engine import Engine, scorer
 
-    home = default_home()
-    bundle = ModelStore(home.models).load(model, version)
-    at_us = None if at is None else parse_time(at)
-    job = Job(bundle, spine, out, latest, at_us, redo, part_rows, memory, workers or os.cpu_count() or 1)
-    _tell(out, bundle.manifest.version, run(open_store(home), job))
+    run, home = scorer(Engine(engine)), default_home()
+    job = job_of(home, model, spine, out, options, latest=latest)
+    _tell(out, job.bundle.manifest.version, run(open_store(home), job))
+
+
+def _check_local_options() -> None:
+    """Raise UsageError where an option was given that Spark would not heed."""
+    context = click.get_current_context()
+    for option in ("memory", "workers"):
+        if context.get_parameter_source(option) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{option} is for the local engine; Spark has settings of its own.")
 
 
 def _tell(out: Path, version: str, report: "Report") -> None:

@@ -26,11 +26,11 @@ from lockstep.stores.online import LockstepOnlineStore
 from lockstep.stores.point_in_time import connect
 from lockstep.stores.records import Fill, begin_fill, raise_watermark
 from lockstep.stores.redis_connect import Client
-from lockstep.stores.redis_write import Prepared, Replace, RowWriter, WriteCounts, now_us
+from lockstep.stores.redis_write import Prepared, Replace, RowWriter, WriteCounts
 from lockstep.stores.values import opaque
 from lockstep.stores.views import StoredView
 from lockstep.stores.wanted import Wanted
-from lockstep.times import format_time, parse_duration
+from lockstep.times import format_time, now_us, parse_duration
 
 __all__ = ["LATENESS_TAG", "Bar", "Job", "Report", "materialize"]
 

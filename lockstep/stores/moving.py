@@ -29,10 +29,10 @@ from lockstep.schema import NO_CREATED, DType, Schema
 from lockstep.status import Status
 from lockstep.stores.online import LockstepOnlineStore
 from lockstep.stores.redis_connect import Client
-from lockstep.stores.redis_write import RowWriter, WriteCounts, now_us
+from lockstep.stores.redis_write import RowWriter, WriteCounts
 from lockstep.stores.values import from_values
 from lockstep.stores.views import StoredView
-from lockstep.times import SECOND
+from lockstep.times import SECOND, now_us
 
 __all__ = ["Compared", "Moved", "compare_rows", "count_keys", "import_rows", "our_store"]
 

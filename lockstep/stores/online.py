@@ -36,10 +36,10 @@ from lockstep.status import Status
 from lockstep.stores.reading import FeastRow, Request, RowsRead, read_rows, request
 from lockstep.stores.records import RecordBook, delete_view
 from lockstep.stores.redis_connect import AsyncClient, Client, RedisType, Where, connect, connect_async
-from lockstep.stores.redis_write import Replace, RowWriter, Safety, WriteCounts, now_us
+from lockstep.stores.redis_write import Replace, RowWriter, Safety, WriteCounts
 from lockstep.stores.values import from_values
 from lockstep.stores.views import StoredView, stored_view
-from lockstep.times import from_datetime
+from lockstep.times import from_datetime, now_us
 
 __all__ = ["LockstepOnlineStore", "LockstepOnlineStoreConfig"]
 

@@ -21,6 +21,7 @@ from lockstep.errors import BadColumn, TablesRefused, did_you_mean
 from lockstep.times import format_time
 
 __all__ = [
+    "TIES_SHOWN",
     "AsServed",
     "CreatedRule",
     "ViewTable",
@@ -32,6 +33,7 @@ __all__ = [
     "join",
     "join_sql",
     "quoted",
+    "ties_sentence",
     "time_us",
 ]
 
@@ -407,10 +409,11 @@ def _name_ties(connection: duckdb.DuckDBPyConnection, view: ViewTable, identity:
         f"GROUP BY ALL HAVING count(*) > 1 ORDER BY ALL LIMIT {TIES_SHOWN}"
     ).fetchall()
     if ties:
-        raise TablesRefused(_ties_sentence(view, ties))
+        raise TablesRefused(ties_sentence(view, ties))
 
 
-def _ties_sentence(view: ViewTable, ties: Sequence[tuple[object, ...]]) -> str:
+def ties_sentence(view: ViewTable, ties: Sequence[tuple[object, ...]]) -> str:
+    """What is wrong with a table, of its first ties: keys, times in µs, the rows of each, and the count of all ties."""
     shown = "; ".join(_tie(view, tie) for tie in ties)
     times = "event and created time" if view.created else "event time"
     what = f"{ties[0][-1]} times more than one row has the same key and {times}, and nothing says which counts"

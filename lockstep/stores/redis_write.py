@@ -32,8 +32,9 @@ from lockstep.errors import WritesUnconfirmed
 from lockstep.ragged import Ints
 from lockstep.replace_script import KEYS_PER_SCRIPT, LEAST_ORDER, SCRIPT, Replace
 from lockstep.stores.redis_connect import Client
+from lockstep.times import now_us
 
-__all__ = ["Prepared", "Replace", "RowWriter", "Safety", "WriteCounts", "now_us"]
+__all__ = ["Prepared", "Replace", "RowWriter", "Safety", "WriteCounts"]
 
 _ROWS_PER_WINDOW: Final = 200
 """Sent at once; two windows are in flight, so that Redis never waits for the sender. Larger ones were not faster, and
@@ -59,11 +60,6 @@ _PASSING: Final = (
 )
 """Error codes of a failover, a restart or a resharding. Redis before 7 puts them inside the text of a script's error.
 """
-
-
-def now_us() -> int:
-    """The clock of this machine, µs."""
-    return time.time_ns() // 1000
 
 
 @dataclass(frozen=True)

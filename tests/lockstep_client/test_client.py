@@ -3,31 +3,37 @@
 import asyncio
 import pickle
 from datetime import UTC, datetime
+from pathlib import Path
 
 import grpc
 import numpy as np
 import pandas as pd
 import pytest
 
+from lockstep.model_store import ModelStore
 from lockstep.plan import Plan
 from lockstep.redis_server import free_port
 from lockstep_client import (
     AsyncClient,
     Client,
     DeadlineExceeded,
+    FailedPrecondition,
     InvalidArgument,
     ModelVersions,
     Need,
     NotFound,
     Prediction,
+    Request,
     Rung,
     ScorerError,
     Status,
     Unavailable,
 )
 from lockstep_client.errors import error_of
-from serving.server import Server
-from tests.bundles import NOON, PLAN, PRIOR
+from serving.packed_reader import PackedReader
+from serving.server import Server, running
+from serving.settings import Settings
+from tests.bundles import NOON, PLAN, PRIOR, publish
 from tests.lockstep_client.conftest import Dial, Either
 
 BOTH = {"ip": [1, 9], "bid": 0.5}
@@ -65,6 +71,31 @@ async def test_explain_brings_what_the_model_was_given(scorer: Either) -> None:
     assert prediction.features["site"].values.tolist() == ["", ""]
     computed = prediction.features["seconds_since"]
     assert (computed.view, computed.status, computed.event_us.size) == ("", (), 0)
+
+
+async def test_a_strict_request_gets_an_error_in_place_of_a_default_and_its_scores_otherwise(scorer: Either) -> None:
+    with pytest.raises(FailedPrecondition, match="row 1: feature 'clicks' of view 'ip_activity' is NOT_FOUND"):
+        await scorer.predict("tiny", BOTH, at=NOON, strict=True)
+    fresh = {"ip": [1, 2], "bid": 0.5}
+    prediction = await scorer.predict("tiny", fresh, at=NOON, strict=True)
+    np.testing.assert_array_equal(prediction.scores, (await scorer.predict("tiny", fresh, at=NOON)).scores)
+
+
+async def test_a_strict_request_of_a_stream_fails_alone(scorer: Either) -> None:
+    requests = [Request("tiny", BOTH, at=NOON, strict=strict) for strict in (False, True, False)]
+    first, second, third = await scorer.stream(requests)
+    assert isinstance(first, Prediction)
+    assert isinstance(second, FailedPrecondition)
+    assert isinstance(third, Prediction)
+
+
+async def test_a_strict_request_says_that_the_store_does_not_answer(dial: Dial, tmp_path: Path) -> None:
+    publish(ModelStore(tmp_path))
+    settings = Settings(port=0, models_url=str(tmp_path), redis=f"localhost:{free_port()}")
+    reader = PackedReader.open(settings)
+    async with running(settings, reader) as server, dial(server.address, timeout_s=5.0) as scorer:
+        with pytest.raises(Unavailable, match="the online store did not answer for view 'ip_activity'"):
+            await scorer.predict("tiny", BOTH, at=NOON, strict=True)
 
 
 async def test_features_are_those_asked_for_in_that_order(scorer: Either) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from lockstep.errors import BadRequest, GateFailed
 from training.evaluate import SCORE_BOUNDS, Estimate, assess
-from training.gates import GateFacts, GateResult, Gates, check, require
+from training.gates import GateFacts, GateResult, Gates, check, check_champion, require
 
 
 @pytest.fixture
@@ -136,8 +136,16 @@ def test_results_are_plain_data_even_where_the_facts_come_from_numpy(facts: Gate
         {"score_bounds": (0.5, 0.5)},
         {"score_bounds": (-0.1, 0.5)},
         {"score_bounds": (0.9, 1.1)},
+        {"champion_within": -0.01},
     ],
 )
 def test_bounds_without_sense_are_refused(bounds: dict[str, Any]) -> None:
     with pytest.raises(BadRequest, match=f"gate {next(iter(bounds))} is"):
         Gates(**bounds)
+
+
+@pytest.mark.parametrize(("loss", "passed"), [(0.0399, True), (0.0408, True), (0.0409, False)])
+def test_a_model_may_be_worse_than_the_champion_by_the_share_allowed(loss: float, passed: bool) -> None:
+    seen = check_champion(loss, 0.04, Estimate(loss - 0.04, -0.01, 0.01), 0.02)
+    assert (seen.name, seen.passed, seen.value) == ("champion", passed, loss)
+    assert f"{'within' if passed else 'outside'} the +2.0% allowed" in seen.sentence

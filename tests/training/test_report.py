@@ -9,8 +9,11 @@ import pytest
 from lockstep.errors import EvaluationRefused
 from lockstep.plan import Column, Computed, DType, Given, JoinKey, Moment, Plan, Stored, View
 from lockstep.times import DAY, MINUTE, SECOND, parse_time
-from training.evaluate import assess
-from training.gates import GateFacts, Gates, check
+from training.champion import Since
+from training.changes import Change
+from training.drift import Drift
+from training.evaluate import Estimate, assess
+from training.gates import GateFacts, Gates, check, check_champion
 from training.importance import Importance
 from training.pictures import COLOURS
 from training.report import FEW_POSITIVES, ReportFacts, Window, plan_rows, report
@@ -244,3 +247,18 @@ def test_a_plan_is_told_column_by_column() -> None:
 def test_a_ttl_is_told_in_its_largest_whole_unit(ttl: int, text: str) -> None:
     views = (replace(PLAN.views[0], ttl_us=ttl), PLAN.views[1])
     assert plan_rows(replace(PLAN, views=views))[3]["TTL"] == text
+
+
+def test_what_changed_since_the_champion_stands_in_a_section_of_its_own(facts: ReportFacts) -> None:
+    moved = Drift("clicks_1h_by_ip", 0.0, 0.25, (0.0, 9.0), (0.0, 120.0), 0.31)
+    stayed = Drift("words", 0.1, 0.1, None, None, 0.004)
+    gate = check_champion(0.05, 0.04, Estimate(0.01, 0.008, 0.012), 0.02)
+    seen = Since("7", (Change("os", "it is <string>, and was int64", True),), (moved, stayed), gate)
+    page = report(replace(facts, since=seen))
+    section = page.partition("Since the champion, version 7")[2].partition("<h2>")[0]
+    assert "it is &lt;string&gt;, and was int64" in section
+    assert '<span class="bad">much</span>' in section
+    assert '<span class="good">no</span>' in section
+    assert all(each in section for each in ("0.310", "0 to 120", "+25.0% beside the champion", "✗ failed"))
+    Page(page)
+    assert "Since the champion" not in report(facts)

@@ -16,6 +16,7 @@ from lockstep.status import Rung
 from lockstep.times import DAY, HOUR, parse_time
 from serving import LocalScorer
 from serving.settings import Settings
+from tests.homes import Elsewhere
 from training.checks import check_scores, check_transformers, check_works_row_by_row
 from training.gates import Gates
 from training.publish import UNPUBLISHED
@@ -88,7 +89,7 @@ def small(**changes: Any) -> Spec:
 def test_a_failed_gate_publishes_nothing_and_says_which_and_by_how_much(
     gates: Gates, said: str, feast_store: FeatureStore, home: Home, tmp_path: Path
 ) -> None:
-    elsewhere = _Elsewhere(home.root, tmp_path)
+    elsewhere = Elsewhere(home.root, tmp_path)
     with pytest.raises(GateFailed, match=said):
         train(feast_store, small(gates=gates), elsewhere)
     assert not elsewhere.models.exists()
@@ -100,7 +101,7 @@ def test_a_fit_that_ran_out_of_iterations_is_not_published(
     def short() -> LogisticRegression:
         return LogisticRegression(max_iter=1)
 
-    elsewhere = _Elsewhere(home.root, tmp_path)
+    elsewhere = Elsewhere(home.root, tmp_path)
     with pytest.raises(GateFailed, match="did not converge: it stopped after 1 of at most 1 iterations"):
         train(feast_store, small(estimator=short, gates=Gates(mean_score_within=9)), elsewhere)
     assert not elsewhere.models.exists()
@@ -119,7 +120,7 @@ def test_a_refused_bundle_publishes_nothing(
         raise BundleRefused("parts")
 
     monkeypatch.setattr("training.train.check_scores", refuse)
-    elsewhere = _Elsewhere(home.root, tmp_path)
+    elsewhere = Elsewhere(home.root, tmp_path)
     with pytest.raises(BundleRefused, match="parts"):
         train(feast_store, small(gates=Gates(mean_score_within=9)), elsewhere)
     assert not elsewhere.models.exists()
@@ -128,7 +129,7 @@ def test_a_refused_bundle_publishes_nothing(
 def test_a_model_can_live_in_memory_alone_and_score_what_its_training_scored(
     feast_store: FeatureStore, home: Home, tmp_path: Path
 ) -> None:
-    elsewhere = _Elsewhere(home.root, tmp_path / "models")
+    elsewhere = Elsewhere(home.root, tmp_path / "models")
     made = train(feast_store, small(gates=Gates(mean_score_within=9)), elsewhere, publish=False)
     assert not elsewhere.models.exists()
     assert made.bundle.manifest.version == UNPUBLISHED
@@ -140,17 +141,6 @@ def test_a_model_can_live_in_memory_alone_and_score_what_its_training_scored(
         answer = scorer.predict(rows, features=stored, at=made.test.t, timeout_s=60)
     np.testing.assert_array_equal(answer.scores, made.fitted.score(made.test.inputs))
     assert answer.rung is Rung.FRESH
-
-
-@dataclass(frozen=True)
-class _Elsewhere(Home):
-    """The same events, but models of its own."""
-
-    folder: Path
-
-    @property
-    def models(self) -> Path:
-        return self.folder / "models"
 
 
 @dataclass
@@ -166,8 +156,8 @@ class Iterated:
     [
         (Iterated(n_iter_=40, max_iter=200), True, "stopped after 40 of at most 200 iterations"),
         (Iterated(n_iter_=np.array([3, 200]), max_iter=200), False, "stopped after 200 of at most 200 iterations"),
-        (Iterated(), True, "fitted in one step"),
-        (object(), True, "fitted in one step"),
+        (Iterated(), True, "was fitted in one step"),
+        (object(), True, "was fitted in one step"),
     ],
     ids=["early stopping", "ran out", "not iterative", "no such attributes"],
 )

@@ -29,7 +29,8 @@ from lockstep.stores.redis_write import Replace, RowWriter, WriteCounts
 from lockstep.stores.views import StoredView
 from lockstep.times import format_time
 from training.batch.folder import Folder
-from training.batch.run import Job, score
+from training.batch.job import Job
+from training.batch.run import score
 from training.batch.spine import is_query, keep_query
 from training.given import given_and_times
 

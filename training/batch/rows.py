@@ -9,13 +9,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lockstep.bundle import Bundle
-from lockstep.errors import BadColumn
+from lockstep.errors import BadColumn, BadRequest
 from lockstep.plan import Array, Plan
+from lockstep.request import Query
 from lockstep.resolve import Resolved, ViewRows, resolve
 from lockstep.status import Rung, Status
+from training.given import given_and_times
+from training.plans import EVENT_TIMESTAMP
 
-__all__ = ["check_free", "result_schema", "scored"]
+__all__ = ["TIME", "beside", "check_free", "given_from", "result_schema", "scored"]
 
+TIME = pa.timestamp("us", tz="UTC")
 _NAMED = pa.dictionary(pa.int8(), pa.string())
 _OWN = {"score": pa.float64(), "rung": _NAMED, "defaulted": pa.bool_(), "model_version": _NAMED}
 
@@ -38,6 +42,24 @@ def check_free(plan: Plan, names: Iterable[str]) -> None:
     for name in names:
         if name in taken:
             raise BadColumn(name, "the scores need this name for a column of their own; rename the spine's.")
+
+
+def given_from(plan: Plan, rows: pa.Table, start: int, moment_us: int | None) -> Query:
+    """The given columns and t of the spine's rows from `start` on. Raises BadRequest saying where they do not fit."""
+    try:
+        return given_and_times(plan, rows, moment_us)
+    except BadColumn as error:
+        raise BadRequest(f"the spine from row {start} on: {error}") from error
+
+
+def beside(rows: pa.Table, results: pa.Table, moment_us: int | None) -> pa.Table:
+    """Rows of the spine with their results beside them, and with the one t of all where there is one."""
+    if moment_us is not None:
+        t = pa.array(np.full(len(rows), moment_us), pa.int64()).cast(TIME)
+        rows = rows.append_column(EVENT_TIMESTAMP, t)
+    for name in results.column_names:
+        rows = rows.append_column(results.schema.field(name), results[name])
+    return rows
 
 
 def scored(

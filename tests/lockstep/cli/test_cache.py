@@ -1,6 +1,6 @@
 """`lockstep cache` as a person uses it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -11,7 +11,6 @@ from lockstep.cli.cache import cache
 from lockstep.errors import BadRequest, UnknownModel
 from lockstep.home import Home
 from lockstep.model_store import ModelStore
-from lockstep.redis_server import free_port, run_redis
 from lockstep.times import HOUR, format_time
 from training.plans import EVENT_TIMESTAMP
 from training.train import Trained
@@ -21,15 +20,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::U
 Run = Callable[..., Result]
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with run_redis(tmp_path_factory.mktemp("redis"), free_port()) as found:
-        yield found
-
-
 @pytest.fixture
-def run(home: Home, url: str) -> Run:
-    return lambda *words: CliRunner(env={"LOCKSTEP_HOME": str(home.root), "REDIS_URL": url}).invoke(
+def run(home: Home, redis_url: str) -> Run:
+    return lambda *words: CliRunner(env={"LOCKSTEP_HOME": str(home.root), "REDIS_URL": redis_url}).invoke(
         cache, list(map(str, words))
     )
 

@@ -21,8 +21,7 @@ with warnings.catch_warnings():
 from lockstep.cli.online import online
 from lockstep.errors import BadRequest, MaterializeFailed
 from lockstep.redis_server import run_redis
-from lockstep.stores.redis_write import now_us
-from lockstep.times import DAY, HOUR, format_time, to_datetime
+from lockstep.times import DAY, HOUR, format_time, now_us, to_datetime
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 

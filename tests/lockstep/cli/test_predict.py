@@ -48,6 +48,16 @@ async def test_scores_and_statuses_are_printed_by_row(server: Server) -> None:
     assert result.output.splitlines()[-1].startswith("tiny version 1; DEFAULTS: ")
 
 
+async def test_strict_prints_no_score_that_stands_on_a_default(server: Server) -> None:
+    fresh = await run(server, "--ip", "1", "--bid", "0.5", "--at", NOON, "--strict", "--json")
+    assert json.loads(fresh.output)["rung"] == "FRESH"
+    missing = await run(server, "--ip", "1,9", "--bid", "0.5", "--at", NOON, "--strict")
+    assert missing.output == ""
+    assert isinstance(missing.exception, NoAnswer)
+    assert "FAILED_PRECONDITION: row 1: feature 'clicks' of view 'ip_activity' is NOT_FOUND" in str(missing.exception)
+    assert "ask without `strict`" in str(missing.exception)
+
+
 async def test_json_is_one_object_with_names_in_place_of_numbers(server: Server) -> None:
     result = await run(server, "--ip", "1,9", "--bid", "0.5", "--at", f"{NOON},{NOON}", "--json")
     answer: dict[str, Any] = json.loads(result.output)

@@ -38,10 +38,9 @@ from lockstep.stores.engine import LockstepEngine
 from lockstep.stores.materialize import Job, Report, materialize
 from lockstep.stores.online import LockstepOnlineStore
 from lockstep.stores.records import watermark
-from lockstep.stores.redis_write import now_us
 from lockstep.stores.values import opaque
 from lockstep.stores.views import StoredView, stored_view
-from lockstep.times import DAY, HOUR, MINUTE, SECOND, format_time, to_datetime
+from lockstep.times import DAY, HOUR, MINUTE, SECOND, format_time, now_us, to_datetime
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
@@ -133,12 +132,6 @@ class Shop:
 
 
 Open = Callable[..., Shop]
-
-
-@pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with run_redis(tmp_path_factory.mktemp("redis")) as url:
-        yield url
 
 
 @pytest.fixture
@@ -507,6 +500,28 @@ def test_a_failure_halfway_says_how_far_it_came_and_how_to_go_on(
     assert str(failed.value).endswith(f"Go on with: feast materialize {times} --views clicks")
     assert (failed.value.confirmed, failed.value.total) == (100, 1_000)
     assert wire.closed
+
+
+def test_after_a_failure_halfway_each_key_has_its_old_value_or_its_new_one_and_the_same_run_brings_the_rest(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.write([(ip, ip, T - HOUR) for ip in range(20)])
+    shop.materialize()
+    shop.write([(ip, ip + 100, T - HOUR + SECOND) for ip in range(20)])
+    monkeypatch.setattr(module, "BATCH_ROWS", 4)
+
+    def fail() -> None:
+        raise redis.ConnectionError("the line is cut")
+
+    with pytest.raises(MaterializeFailed, match=r"of 20 rows were confirmed, then: .*the line is cut") as failed:
+        materialize(shop.job(end_us=T + HOUR, bar=lambda total: Tripwire(fail)))
+    found = shop.numbers()
+    new = [ip for ip in range(20) if found[ip] == ip + 100]
+    assert failed.value.confirmed <= len(new) < 20
+    assert [found[ip] for ip in range(20) if ip not in new] == [ip for ip in range(20) if ip not in new]
+    assert (failed.value.command, shop.watermark) == ("again", T)
+    shop.materialize(T + HOUR)
+    assert shop.numbers() == {ip: ip + 100 for ip in range(20)}
 
 
 def test_without_redis_nothing_is_read(open_shop: Open, tmp_path: Path) -> None:

@@ -25,8 +25,7 @@ from lockstep.errors import BadRequest
 from lockstep.redis_server import run_redis
 from lockstep.stores.moving import Compared, Moved, compare_rows, count_keys, import_rows
 from lockstep.stores.redis_connect import RedisType, Where, connect
-from lockstep.stores.redis_write import now_us
-from lockstep.times import SECOND, to_datetime
+from lockstep.times import SECOND, now_us, to_datetime
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,11 +25,9 @@ with warnings.catch_warnings():
     from feast.value_type import ValueType
 
 from lockstep.keys import KeySpace
-from lockstep.redis_server import run_redis
 from lockstep.rows import pack
 from lockstep.stores.online import LockstepOnlineStore, LockstepOnlineStoreConfig
-from lockstep.stores.redis_write import now_us
-from lockstep.times import SECOND, to_datetime
+from lockstep.times import SECOND, now_us, to_datetime
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
@@ -94,19 +92,6 @@ Make = Callable[..., FeatureStore]
 
 
 @pytest.fixture(scope="module")
-def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with run_redis(tmp_path_factory.mktemp("redis")) as url:
-        yield url
-
-
-@pytest.fixture
-def client(redis_url: str) -> Iterator[redis.Redis]:
-    with redis.Redis.from_url(redis_url) as found:
-        found.flushall()
-        yield found
-
-
-@pytest.fixture(scope="module")
 def make(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Make:
     """Make a FeatureStore of a project, on our store or on another."""
 
@@ -134,7 +119,7 @@ def applied(make: Make) -> FeatureStore:
 
 
 @pytest.fixture
-def store(applied: FeatureStore, client: redis.Redis) -> FeatureStore:
+def store(applied: FeatureStore, redis_client: redis.Redis) -> FeatureStore:
     return applied
 
 
@@ -240,7 +225,7 @@ def test_event_timestamps_keep_their_microseconds(store: FeatureStore) -> None:
     assert stamp.seconds * SECOND + stamp.nanos // 1000 == round(event.timestamp() * SECOND)
 
 
-def test_several_views_and_keys_are_one_round_trip(store: FeatureStore, client: redis.Redis) -> None:
+def test_several_views_and_keys_are_one_round_trip(store: FeatureStore, redis_client: redis.Redis) -> None:
     event = ago(10)
     write(store, "clicks", [{"ip": ip, "n": ip, "apps": str(ip), "event_timestamp": event} for ip in range(5)])
     write(store, "pairs", [{"ip": ip, "site": "x", "n": -ip, "event_timestamp": event} for ip in range(5)])
@@ -248,9 +233,9 @@ def test_several_views_and_keys_are_one_round_trip(store: FeatureStore, client: 
     features = ["clicks:n", "clicks:apps", "pairs:n", "total:n"]
     rows = [{"ip": ip, "site": "x"} for ip in (3, 1, 3, 77)]
     store.get_online_features(features, rows, full_feature_names=True)
-    before = client.info("commandstats")["cmdstat_mget"]["calls"]
+    before = redis_client.info("commandstats")["cmdstat_mget"]["calls"]
     found = store.get_online_features(features, rows, full_feature_names=True).to_dict()
-    assert client.info("commandstats")["cmdstat_mget"]["calls"] == before + 1
+    assert redis_client.info("commandstats")["cmdstat_mget"]["calls"] == before + 1
     assert found["clicks__n"] == [3, 1, 3, None]
     assert found["clicks__apps"] == ["3", "1", "3", None]
     assert found["pairs__n"] == [-3, -1, -3, None]
@@ -325,18 +310,18 @@ def test_rows_dated_after_the_clock_are_refused_and_counted(
     ("grace", "expected_s"), [({}, 7200), ({"expire_grace_s": 60}, 3660), ({"expire_grace_s": 0}, 3600)]
 )
 def test_expiry_is_ttl_and_grace_from_the_write(
-    make: Make, client: redis.Redis, grace: dict[str, int], expected_s: int
+    make: Make, redis_client: redis.Redis, grace: dict[str, int], expected_s: int
 ) -> None:
     store = make(f"expiry{expected_s}", **grace)
     store.apply([IP, CLICKS, TOTAL])
     write(store, "clicks", [{"ip": 1, "n": 5, "apps": "a", "event_timestamp": ago(5)}])
     write(store, "total", [{"n": 5, "event_timestamp": ago(5)}])
-    left = sorted(client.ttl(key) for key in client.scan_iter() if not key.startswith(b"lockstep:"))
+    left = sorted(redis_client.ttl(key) for key in redis_client.scan_iter() if not key.startswith(b"lockstep:"))
     assert left[0] == -1
     assert expected_s - 5 <= left[1] <= expected_s
 
 
-def test_rows_of_an_older_schema_are_read_by_a_process_that_never_saw_it(make: Make, client: redis.Redis) -> None:
+def test_rows_of_an_older_schema_are_read_by_a_process_that_never_saw_it(make: Make, redis_client: redis.Redis) -> None:
     old = view("evolving", {"n": ft.Int32, "gone": ft.String, "kind": ft.Int64}, [IP], timedelta(hours=1))
     new = view("evolving", {"n": ft.Int64, "added": ft.Float64, "kind": ft.String}, [IP], timedelta(hours=1))
     store = make("evolving")
@@ -354,27 +339,29 @@ def test_rows_of_an_older_schema_are_read_by_a_process_that_never_saw_it(make: M
 
 
 def test_bytes_that_nobody_wrote_count_as_not_found_and_are_named(
-    store: FeatureStore, client: redis.Redis, caplog: pytest.LogCaptureFixture
+    store: FeatureStore, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     write(store, "clicks", [{"ip": ip, "n": 5, "apps": "a", "event_timestamp": ago(5)} for ip in (1, 2)])
     stored = online(store).stored_view(store.config, store.get_feature_view("clicks"))
     key = stored.record.key_space.encode_one({"ip": 1})
-    client.setrange(key, 30, b"\xff")
+    redis_client.setrange(key, 30, b"\xff")
     assert read(store, ["clicks:n"], [{"ip": 1}, {"ip": 2}])["n"] == [None, 5]
     assert "'clicks': 1 rows are unreadable" in caplog.text
 
 
-def test_apply_writes_the_record_and_dropping_a_view_deletes_its_rows_alone(make: Make, client: redis.Redis) -> None:
+def test_apply_writes_the_record_and_dropping_a_view_deletes_its_rows_alone(
+    make: Make, redis_client: redis.Redis
+) -> None:
     store = make("dropping")
     store.apply([IP, SITE, CLICKS, PAIRS])
-    assert sorted(client.keys()) == [b"lockstep:view:dropping:clicks", b"lockstep:view:dropping:pairs"]
+    assert sorted(redis_client.keys()) == [b"lockstep:view:dropping:clicks", b"lockstep:view:dropping:pairs"]
     write(store, "clicks", [{"ip": ip, "n": 5, "apps": "a", "event_timestamp": ago(5)} for ip in range(50)])
     write(store, "pairs", [{"ip": ip, "site": "x", "n": 5, "event_timestamp": ago(5)} for ip in range(50)])
     store.apply([], objects_to_delete=[CLICKS], partial=False)
-    assert client.dbsize() == 51
+    assert redis_client.dbsize() == 51
     assert read(store, ["pairs:n"], [{"ip": 7, "site": "x"}])["n"] == [5]
     store.teardown()  # type: ignore[no-untyped-call] # Feast's own gap
-    assert client.dbsize() == 0
+    assert redis_client.dbsize() == 0
 
 
 def test_two_projects_on_one_redis_do_not_meet(make: Make, store: FeatureStore) -> None:
@@ -436,14 +423,14 @@ def test_the_vectors_that_feast_precomputes_are_kept(store: FeatureStore) -> Non
     assert online(store).read_precomputed_vectors(store.config, "service", "shop", keys) == [b"vector", None]
 
 
-def test_no_command_that_blocks_redis_is_ever_sent(make: Make, client: redis.Redis) -> None:
-    client.config_resetstat()
+def test_no_command_that_blocks_redis_is_ever_sent(make: Make, redis_client: redis.Redis) -> None:
+    redis_client.config_resetstat()
     store = make("commands")
     store.apply([IP, CLICKS])
     write(store, "clicks", [{"ip": ip, "n": 5, "apps": "a", "event_timestamp": ago(5)} for ip in range(300)])
     read(store, ["clicks:n"], [{"ip": 1}])
     store.teardown()  # type: ignore[no-untyped-call] # Feast's own gap
-    sent = {name.removeprefix("cmdstat_").split("|")[0] for name in client.info("commandstats")}
+    sent = {name.removeprefix("cmdstat_").split("|")[0] for name in redis_client.info("commandstats")}
     assert not sent & {"keys", "flushall", "flushdb", "del", "hkeys", "smembers", "sort"}
 
 

@@ -24,7 +24,7 @@ from lockstep.model_store import ModelStore
 from lockstep.plan import View
 from lockstep.prediction_key import PredictionKeys, hashed
 from lockstep.predictions import Pointer, PredictionView, view_name
-from lockstep.redis_server import free_port, run_redis
+from lockstep.redis_server import free_port
 from lockstep.stores.predictions import open_predictions
 from lockstep.stores.redis_write import RowWriter
 from lockstep.stores.repo import open_store
@@ -48,24 +48,10 @@ ROWS = 1_000
 HIT, DEFAULT, LIVE = Origin
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with run_redis(tmp_path_factory.mktemp("redis"), free_port()) as found:
-        yield found
-
-
 @pytest.fixture
-def client(url: str) -> Iterator[redis.Redis]:
-    """An empty Redis."""
-    with redis.Redis.from_url(url) as made:
-        made.flushall()
-        yield made
-
-
-@pytest.fixture
-def feast(home: Home, url: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
+def feast(home: Home, redis_url: str, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> FeatureStore:
     """Feast on the small home and that Redis."""
-    monkeypatch.setenv("REDIS_URL", url)
+    monkeypatch.setenv("REDIS_URL", redis_url)
     return open_store(home)
 
 
@@ -124,7 +110,14 @@ def renamed(bundle: Bundle, version: str) -> Bundle:
 
 
 async def test_the_scorer_answers_each_key_with_the_live_score_of_the_same_version(
-    run: Fill, feast: FeatureStore, home: Home, url: str, trained: Trained, keys: Path, moment: int, tmp_path: Path
+    run: Fill,
+    feast: FeatureStore,
+    home: Home,
+    redis_url: str,
+    trained: Trained,
+    keys: Path,
+    moment: int,
+    tmp_path: Path,
 ) -> None:
     feast.materialize(to_datetime(trained.window.train_from_us), to_datetime(moment))
     done = run()
@@ -135,7 +128,7 @@ async def test_the_scorer_answers_each_key_with_the_live_score_of_the_same_versi
     seen = View(record.view, (), record.ttl_us, record.definition)
     behind = trained.bundle.manifest
     models.publish("kept", lambda number: cached_files(behind, seen, "kept", number, on_miss=OnMiss.DEFAULT))
-    settings = Settings(port=0, models_url=models.url, redis=url, default_deadline_ms=10_000)
+    settings = Settings(port=0, models_url=models.url, redis=redis_url, default_deadline_ms=10_000)
     async with running(settings, PackedReader.open(settings)) as server, AsyncClient(server.address) as asking:
         columns = given_columns(trained.bundle.plan, pq.read_table(keys))
         live = await asking.predict("install", columns, version="1", at=moment, timeout_s=10.0)
@@ -151,7 +144,7 @@ async def test_the_scorer_answers_each_key_with_the_live_score_of_the_same_versi
 
 
 def test_feasts_sdk_reads_what_was_filled(
-    run: Fill, feast: FeatureStore, trained: Trained, keys: Path, client: redis.Redis, view: PredictionView
+    run: Fill, feast: FeatureStore, trained: Trained, keys: Path, redis_client: redis.Redis, view: PredictionView
 ) -> None:
     run(at_us=None)  # Feast's SDK judges the TTL at its clock
     rows = pq.read_table(keys).slice(0, 5)
@@ -160,35 +153,43 @@ def test_feasts_sdk_reads_what_was_filled(
     names = [f"{view.name}:{name}" for name in ("request", "score", "rung")]
     found = feast.get_online_features(features=names, entity_rows=asked).to_dict()
     assert found["request"] == requests
-    assert found["score"] == stored(client, view, "1", trained.bundle, keys)[:5].tolist()
+    assert found["score"] == stored(redis_client, view, "1", trained.bundle, keys)[:5].tolist()
     assert set(found["rung"]) <= {0, 1}
 
 
 def test_the_next_version_is_written_beside_the_old_one_and_the_pointer_flips_at_the_end(
-    run: Fill, client: redis.Redis, trained: Trained, keys: Path, view: PredictionView, monkeypatch: pytest.MonkeyPatch
+    run: Fill,
+    redis_client: redis.Redis,
+    trained: Trained,
+    keys: Path,
+    view: PredictionView,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run()
     seen = []
     pack = PredictionView.pack
 
     def watched(*arguments: Any) -> Any:
-        seen.append(pointer(client, view))
+        seen.append(pointer(redis_client, view))
         return pack(*arguments)
 
     monkeypatch.setattr(PredictionView, "pack", watched)
     done = run(bundle=renamed(trained.bundle, "2"))
     assert set(seen) == {"1"}
-    assert (done.version, done.before, pointer(client, view)) == ("2", "1", "2")
+    assert (done.version, done.before, pointer(redis_client, view)) == ("2", "1", "2")
     for version in ("1", "2"):
-        assert np.isfinite(stored(client, view, version, trained.bundle, keys)).all()
+        assert np.isfinite(stored(redis_client, view, version, trained.bundle, keys)).all()
 
 
-def test_rows_expire_a_ttl_after_they_are_of_no_use(run: Fill, client: redis.Redis, view: PredictionView) -> None:
+def test_rows_expire_a_ttl_after_they_are_of_no_use(run: Fill, redis_client: redis.Redis, view: PredictionView) -> None:
     run()
-    lives = [client.pttl(key) for key in client.scan_iter(view.space.prefix.replace(b"[", b"\\[") + b"*", count=5_000)]
+    lives = [
+        redis_client.pttl(key)
+        for key in redis_client.scan_iter(view.space.prefix.replace(b"[", b"\\[") + b"*", count=5_000)
+    ]
     assert len(lives) > 100
     assert 6 * HOUR // 1000 < min(lives) <= max(lives) <= 12 * HOUR // 1000
-    assert client.pttl(view.pointer) == -1
+    assert redis_client.pttl(view.pointer) == -1
 
 
 @pytest.mark.parametrize(
@@ -200,7 +201,7 @@ def test_rows_expire_a_ttl_after_they_are_of_no_use(run: Fill, client: redis.Red
 )
 def test_a_fill_that_ends_halfway_leaves_the_old_version_answering_and_is_gone_on_with(
     run: Fill,
-    client: redis.Redis,
+    redis_client: redis.Redis,
     trained: Trained,
     keys: Path,
     out: Path,
@@ -213,12 +214,12 @@ def test_a_fill_that_ends_halfway_leaves_the_old_version_answering_and_is_gone_o
     new = renamed(trained.bundle, "2")
     with ended_after_one(when), pytest.raises(KeyboardInterrupt):
         run(bundle=new, spine=spine)
-    assert pointer(client, view) == "1"
-    assert np.isfinite(stored(client, view, "1", trained.bundle, keys)).all()
+    assert pointer(redis_client, view) == "1"
+    assert np.isfinite(stored(redis_client, view, "1", trained.bundle, keys)).all()
     assert out.exists()
     run(bundle=new, spine=spine)
-    assert pointer(client, view) == "2"
-    both = [stored(client, view, version, trained.bundle, keys) for version in ("1", "2")]
+    assert pointer(redis_client, view) == "2"
+    both = [stored(redis_client, view, version, trained.bundle, keys) for version in ("1", "2")]
     np.testing.assert_array_equal(*both)
     assert not out.exists()
 
@@ -241,14 +242,14 @@ def ended_after_one(when: str) -> Iterator[None]:
 
 
 def test_a_second_fill_of_one_moment_replaces_the_first(
-    run: Fill, client: redis.Redis, trained: Trained, keys: Path, view: PredictionView
+    run: Fill, redis_client: redis.Redis, trained: Trained, keys: Path, view: PredictionView
 ) -> None:
     run()
-    for key in client.scan_iter(view.space.prefix.replace(b"[", b"\\[") + b"*", count=5_000):
-        client.set(key, client.get(key)[:-1])
-    assert np.isnan(stored(client, view, "1", trained.bundle, keys)).all()
+    for key in redis_client.scan_iter(view.space.prefix.replace(b"[", b"\\[") + b"*", count=5_000):
+        redis_client.set(key, redis_client.get(key)[:-1])
+    assert np.isnan(stored(redis_client, view, "1", trained.bundle, keys)).all()
     assert run().counts.written > 0
-    assert np.isfinite(stored(client, view, "1", trained.bundle, keys)).all()
+    assert np.isfinite(stored(redis_client, view, "1", trained.bundle, keys)).all()
 
 
 def test_an_older_fill_leaves_newer_predictions(run: Fill, moment: int) -> None:
@@ -266,18 +267,18 @@ def test_other_keys_for_a_fill_that_is_gone_on_with_are_refused(run: Fill, keys:
 
 
 def test_redis_emptied_while_rows_are_written_flips_nothing(
-    run: Fill, client: redis.Redis, view: PredictionView, monkeypatch: pytest.MonkeyPatch
+    run: Fill, redis_client: redis.Redis, view: PredictionView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finish = RowWriter.finish
 
     def emptied(writer: Any) -> Any:
-        client.flushall()
+        redis_client.flushall()
         return finish(writer)
 
     monkeypatch.setattr(RowWriter, "finish", emptied)
     with pytest.raises(MaterializeFailed, match="Redis was emptied, or the view deleted"):
         run()
-    assert pointer(client, view) == ""
+    assert pointer(redis_client, view) == ""
 
 
 def test_a_redis_that_does_not_answer_is_known_before_anything_is_scored(

@@ -28,7 +28,7 @@ from lockstep_client import AsyncClient
 from serving.packed_reader import PackedReader
 from serving.server import running
 from serving.settings import Settings
-from training.batch import Report
+from training.batch import Report, begin
 from training.batch import run as module
 from training.batch.folder import NOTE, QUERY
 from training.batch.spine import Spine
@@ -235,7 +235,7 @@ def test_a_spine_with_times_is_not_scored_at_one_time_by_guess(run: Run) -> None
 
 
 def test_a_view_that_means_something_else_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "definition_of", lambda view: "another")
+    monkeypatch.setattr(begin, "definition_of", lambda view: "another")
     with pytest.raises(DefinitionDiffers, match="'ip_activity' was defined otherwise when the model was trained"):
         run()
 

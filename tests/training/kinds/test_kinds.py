@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from lockstep.home import Home
 from lockstep.model import KINDS as SERVED
 from lockstep.model_store import ModelStore
 from lockstep.skops_model import TRUSTED
+from tests.homes import Elsewhere
 from tests.training.cases import FLOATS, TEXT, TOKENS, trees
 from tests.training.columns import COLUMNS, ROWS, fitted
 from tests.training.kinds.bundled import bundled
@@ -99,17 +100,6 @@ def test_the_types_of_the_example_are_trusted() -> None:
     assert set(KINDS["skops"].trusted(it.graph)) <= TRUSTED
 
 
-@dataclass(frozen=True)
-class _Elsewhere(Home):
-    """The same events, but models of its own."""
-
-    folder: Path
-
-    @property
-    def models(self) -> Path:
-        return self.folder / "models"
-
-
 @pytest.mark.parametrize("kind", ["coefficients", "skops"])
 def test_a_spec_names_the_kind_of_what_is_published(
     kind: str, feast_store: FeatureStore, home: Home, tmp_path: Path
@@ -123,7 +113,7 @@ def test_a_spec_names_the_kind_of_what_is_published(
         estimator=lambda: LogisticRegression(max_iter=2_000),
         gates=Gates(mean_score_within=9, beat_baseline=False),
     )
-    elsewhere = _Elsewhere(home.root, tmp_path)
+    elsewhere = Elsewhere(home.root, tmp_path)
     with warnings.catch_warnings(action="ignore"):
         trained = train(feast_store, spec, elsewhere)
     bundle = ModelStore(elsewhere.models).load("install", "1")
