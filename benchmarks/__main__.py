@@ -159,6 +159,31 @@ BENCHMARKS: Final = (
             Figure("hit_over_live", "… a stored prediction over gRPC: its time over a live score's", 1, "less"),
         ),
     ),
+    Benchmark(
+        "faults",
+        (
+            Figure("survived", "15 faults under load at half of the peak, one after the other: survived", 15, "more"),
+            Figure("wrong", "… answers with a score that their rung does not allow", 0, "less"),
+            Figure("late", "… calls that were not answered within half a second", 0, "less"),
+            Figure("failed", "… calls that failed, but for those that a killed worker held", 0, "less"),
+            Figure("worst_recovery_s", "… the longest recovery, seconds from the end of the fault", 2, "less"),
+        ),
+    ),
+    Benchmark(
+        "soak",
+        (
+            Figure(
+                "leak_mb_per_hour",
+                "an hour of mixed load, swaps, materializes and faults: growth of the memory, MB an hour",
+                None,
+            ),
+            Figure("descriptors_per_hour", "… growth of the descriptors, an hour", 0, "less"),
+            Figure("failed", "… calls that failed", 0, "less"),
+            Figure("wrong", "… answers with a row's score that nothing explains", 0, "less"),
+            Figure("p99_drift", "… p99 of single calls at the end over that at the begin", None),
+        ),
+        ("--minutes", "60"),
+    ),
 )
 
 

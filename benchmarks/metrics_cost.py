@@ -35,7 +35,7 @@ from lockstep.plan import Array, Column, DType, Given, JoinKey, Plan, Stored, Vi
 from lockstep.progress import bar
 from lockstep.resolve import PlanRows
 from lockstep.status import Status
-from lockstep.times import DAY, HOUR
+from lockstep.times import DAY, HOUR, now_us
 from protos.lockstep.v1 import scorer_pb2 as pb
 from protos.lockstep.v1 import scorer_pb2_grpc
 from serving.loop import run
@@ -110,11 +110,6 @@ class Memory:
 
     async def close(self) -> None:
         """Nothing to give back."""
-
-
-def now_us() -> int:
-    """The clock."""
-    return time.time_ns() // 1000
 
 
 def request(ip: int, t_us: int) -> pb.PredictRequest:

@@ -3,8 +3,9 @@
     python -m benchmarks.faults [--json] [--quick] [--home FOLDER] [--faults NAME,…] [--picture FILE]
 
 `lockstep serve` with two workers answers calls of one row that leave at fixed times, at half of its peak rate, on four
-connections, each with a deadline of half a second. Between it and its Redis stands a proxy of ours (proxy.py). Around
-each fault (faults.py) calls go on for a while before and after; what is taken from Redis is brought back as it was.
+connections, each with a deadline of half a second. Between it and its Redis stands a proxy of ours (proxy.py). A
+node is lost to a scorer on a cluster, a master to one that asks a Sentinel (grounds.py). Around each fault (faults.py)
+calls go on for a while before and after; what is taken from Redis is brought back as it was.
 
 Every answer is compared: it must be the score of the row with all its views, or that score with the plan's defaults in
 the place of those views that its rung says were lost; anything else is `wrong`. `late`: not answered within the
@@ -31,25 +32,24 @@ from numpy.typing import NDArray
 from benchmarks.faults.expected import Expected, expected
 from benchmarks.faults.faults import FAULTS, Fault, Surroundings
 from benchmarks.faults.figures import Outcome, totals
+from benchmarks.faults.grounds import Ground, on_ground
 from benchmarks.faults.load import Caller, caller
 from benchmarks.faults.picture import draw as draw_timeline
-from benchmarks.faults.proxy import Proxy, proxy
-from benchmarks.faults.store import Store, copy_of, store
+from benchmarks.faults.rows import copy_of
+from benchmarks.faults.scorer import Scorer
 from benchmarks.machine import facts
 from benchmarks.predict.asked import draw
 from benchmarks.predict.data import MODEL, SEED, Data, Size, environment, opened
 from benchmarks.predict.load import PREDICT, Closed, Messages, Target, generator
-from benchmarks.predict.sides import LOCKSTEP_READY, Side, started
 from lockstep.home import Home
 from lockstep.model_store import ModelStore
-from lockstep.redis_server import free_port
 
 __all__ = ["FAULT_NAMES", "QUICK", "Scope", "main", "measure"]
 
 FAULT_NAMES: Final = tuple(fault.name for fault in FAULTS)
 SETTINGS: Final = {
     "LOCKSTEP_SERVE_MAX_CONNECTION_CALLS": "32",  # at its peak it answers those of four connections in time
-    "LOCKSTEP_SERVE_SHARE_PORT": "true",  # another one takes its place
+    "LOCKSTEP_SERVE_POLL_S": "0.5",  # so that none of the models that are pushed is skipped
     "LOCKSTEP_SERVE_METRICS": "false",
 }
 
@@ -83,20 +83,30 @@ QUICK: Final = Scope(
 
 def measure(home: Home, scope: Scope, picture: Path | None = None) -> dict[str, Any]:
     """All figures. Raises ValueError where the requests cannot be drawn."""
-    with opened(home, scope.size) as data, ExitStack() as stack:
-        redis = stack.enter_context(store(home.root / "faults-redis", copy_of(data.redis_url)))
-        between = stack.enter_context(proxy(redis.port))
-        scorer = stack.enter_context(_Scorer(data, f"redis://127.0.0.1:{between.port}").running())
-        messages = draw(data, scorer.address, scope.requests, 1, SEED)
-        bundle = ModelStore(home.models).load(MODEL)
-        right = expected(bundle, data.redis_url, messages.requests, data.moment_us)
-        peak = _peak(scorer.address, messages, scope.peak_s)
-        calls = stack.enter_context(caller(messages.requests))
-        run = _Run(scope, scorer, redis, between, ModelStore(home.models), calls, right, peak / 2)
-        outcomes = [run.outcome(fault) for fault in FAULTS if fault.name in scope.faults]
+    outcomes: list[Outcome] = []
+    rates: list[float] = []
+    with opened(home, scope.size) as data:
+        keys = copy_of(data.redis_url)
+        for kind in dict.fromkeys(fault.ground for fault in FAULTS if fault.name in scope.faults):
+            with on_ground(kind, home.root / f"faults-{kind}", keys) as ground, _running(ground, data, scope) as run:
+                rates.append(run.rate)
+                outcomes += [run.outcome(one) for one in FAULTS if one.name in scope.faults and one.ground is kind]
     if picture is not None:
-        draw_timeline(picture, outcomes, f"Faults under load: {peak / 2:,.0f} calls a second, half of the peak")
-    return {**totals(outcomes), "rate": round(peak / 2, 1)}
+        draw_timeline(picture, outcomes, f"Faults under load: {rates[0]:,.0f} calls a second, half of the peak")
+    return {**totals(outcomes), "rate": round(rates[0], 1)}
+
+
+@contextmanager
+def _running(ground: Ground, data: Data, scope: Scope) -> Iterator["_Run"]:
+    """A scorer on that ground, whose peak is known, and who calls it."""
+    models = ModelStore(data.home.models)
+    env = {**environment(data.home, data.redis_url), **SETTINGS, **ground.env}
+    with Scorer(data.home, env).running() as scorer:
+        messages = draw(data, scorer.address, scope.requests, 1, SEED)
+        right = expected(models.load(MODEL), data.redis_url, messages.requests, data.moment_us)
+        peak = _peak(scorer.address, messages, scope.peak_s)
+        with caller(messages.requests) as calls:
+            yield _Run(scope, scorer, ground, data, models, calls, right, peak / 2)
 
 
 def _peak(address: str, messages: Messages, seconds: float) -> float:
@@ -104,59 +114,14 @@ def _peak(address: str, messages: Messages, seconds: float) -> float:
         return load.run(Target(address, PREDICT, "one"), Closed(16, seconds)).rate
 
 
-class _Scorer:
-    """`lockstep serve` on one port, and the one that takes its place."""
-
-    def __init__(self, data: Data, redis_url: str) -> None:
-        self._data, self._redis_url, self._port = data, redis_url, free_port()
-        self._stack, self._starts = ExitStack(), 0
-        self.side: Side
-
-    @property
-    def address(self) -> str:
-        """host:port."""
-        return self.side.address
-
-    @contextmanager
-    def running(self) -> Iterator["_Scorer"]:
-        """Itself, until the block ends."""
-        try:
-            self.side = self._stack.enter_context(self._started())
-            yield self
-        finally:
-            self._stack.close()
-
-    def replace(self) -> None:
-        """Start another one on the port, then let this one drain."""
-        before = self._stack.pop_all()
-        try:
-            self.side = self._stack.enter_context(self._started())
-        finally:
-            before.close()
-
-    def _started(self) -> Any:
-        command = [
-            str(Path(sys.executable).with_name("lockstep")),
-            "serve",
-            "--port",
-            str(self._port),
-            "--workers",
-            "2",
-        ]
-        home = self._data.home
-        env = {**environment(home, self._redis_url), **SETTINGS}
-        self._starts += 1
-        return started(command, env, home.root / f"faults-{self._starts}.log", LOCKSTEP_READY)
-
-
 @dataclass
 class _Run:
     """All faults, one after the other."""
 
     scope: Scope
-    scorer: _Scorer
-    redis: Store
-    between: Proxy
+    scorer: Scorer
+    ground: Ground
+    data: Data
     models: ModelStore
     calls: Caller
     right: Expected
@@ -164,7 +129,15 @@ class _Run:
 
     def outcome(self, fault: Fault) -> Outcome:
         """Do it, and undo it, while calls go on."""
-        around = Surroundings(self.redis, self.between, self.models, self.scorer.side, self.scorer.replace)
+        with ExitStack() as stack:
+            side = self.scorer.side
+            around = Surroundings(self.ground, self.data, self.models, side, self.scorer.replace, stack)
+            fault.prepare(around)
+            outcome = self._done(fault, around)
+        print(json.dumps(outcome.summary()), file=sys.stderr, flush=True)
+        return outcome
+
+    def _done(self, fault: Fault, around: Surroundings) -> Outcome:
         start_s = time.monotonic() + 0.1
         begin_s = start_s + self.scope.before_s
         self.calls.begin(self.scorer.address, self._due(fault, start_s), fault_seed(fault))
@@ -173,9 +146,7 @@ class _Run:
         _wait_until(begin_s + fault.seconds)
         fault.end(around)
         ended_s = time.monotonic() if fault.lasts else begin_s
-        outcome = Outcome.of(fault, self.calls.end(), begin_s, ended_s, self.right)
-        print(json.dumps(outcome.summary()), file=sys.stderr, flush=True)
-        return outcome
+        return Outcome.of(fault, self.calls.end(), begin_s, ended_s, self.right)
 
     def _due(self, fault: Fault, start_s: float) -> NDArray[np.float64]:
         """When calls leave: by `time.monotonic`. What ends a fault may take a while, the calls after it go on."""

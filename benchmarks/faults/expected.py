@@ -16,7 +16,7 @@ from serving.explain import FeatureColumn
 from serving.local import LocalScorer
 from serving.settings import Settings
 
-__all__ = ["Expected", "expected"]
+__all__ = ["Expected", "columns_of", "expected"]
 
 SAME: Final = 1e-6
 _PATIENCE_S: Final = 60.0
@@ -47,7 +47,7 @@ class Expected:
 
 def expected(bundle: Bundle, redis_url: str, requests: Sequence[bytes], moment_us: int) -> Expected:
     """Ask a scorer in this process for the rows as they are, then again with views taken away."""
-    columns = _columns(requests)
+    columns = columns_of(requests)
     with LocalScorer(bundle, settings=Settings(redis=redis_url)) as scorer:
         found = scorer.predict(columns, at=moment_us, explain=True, timeout_s=_PATIENCE_S).features
         assert found is not None
@@ -71,7 +71,7 @@ def _sets(views: Sequence[str]) -> Iterator[frozenset[str]]:
         yield frozenset(view for view, lost in zip(views, chosen, strict=True) if lost)
 
 
-def _columns(requests: Sequence[bytes]) -> Mapping[str, NDArray[Any]]:
+def columns_of(requests: Sequence[bytes]) -> Mapping[str, NDArray[Any]]:
     """The columns of all requests, end to end."""
     columns: dict[str, list[Any]] = {}
     for message in requests:

@@ -3,36 +3,68 @@
 import os
 import shutil
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import psutil
 
+from benchmarks.faults.grounds import Ground
+from benchmarks.faults.materialize import Materialize, materialize
 from benchmarks.faults.proxy import Mode, Proxy
 from benchmarks.faults.store import Store
-from benchmarks.predict.data import MODEL
+from benchmarks.faults.topologies import Cluster, Watched
+from benchmarks.predict.data import MODEL, Data
 from benchmarks.predict.sides import Side
 from lockstep.bundle import pack
 from lockstep.model_store import ModelStore
+from lockstep.redis_where import RedisType
 
-__all__ = ["FAULTS", "Fault", "Surroundings"]
+__all__ = ["FAULTS", "Fault", "Surroundings", "push_again"]
 
 CORRUPT: Final = 0.1
-PUSHES: Final = 3
+PUSHES, PUSHES_APART_S = 20, 0.5
+LOST: Final = 0.5
+"""Share of the rows that a materialize has to bring back."""
+_CAUGHT: Final = 0.1
+"""Share of these that are back where the materialize is killed."""
+_PATIENCE_S: Final = 120.0
 
 
 @dataclass
 class Surroundings:
     """What the scorer stands on."""
 
-    store: Store
-    proxy: Proxy
+    ground: Ground
+    data: Data
     models: ModelStore
     side: Side
     replace_side: Callable[[], None]
     """Start another scorer on the port, and let this one drain."""
+    stack: ExitStack
+    """Ends what a fault has prepared."""
+    fills: Sequence[Materialize] = ()
+
+    @property
+    def store(self) -> Store:
+        """The only Redis."""
+        assert self.ground.one is not None
+        return self.ground.one[0]
+
+    @property
+    def proxy(self) -> Proxy:
+        """What stands before it."""
+        assert self.ground.one is not None
+        return self.ground.one[1]
+
+    @property
+    def nodes(self) -> Cluster | Watched:
+        """Where it is more than one server."""
+        assert self.ground.many is not None
+        return self.ground.many
 
     @property
     def worker(self) -> psutil.Process:
@@ -51,6 +83,8 @@ class Fault:
     name: str
     begin: Act
     end: Act = lambda _: None
+    prepare: Act = lambda _: None
+    """Before the first call."""
     seconds: float = 2.0
     """Between the two."""
     load: float = 1.0
@@ -63,6 +97,8 @@ class Fault:
     """Whether the calls that a killed process held may be lost."""
     refused: bool = False
     """Whether calls may be refused: more come in than can be answered."""
+    ground: RedisType = RedisType.REDIS
+    """What it is done to."""
 
 
 def _kill_redis(around: Surroundings) -> None:
@@ -107,19 +143,69 @@ def _folder(around: Surroundings) -> Path:
 
 
 def _push_good(around: Surroundings) -> None:
-    """The same model, as several new versions one after the other."""
-    bundle = around.models.load(MODEL)
-    files = around.models.read(MODEL, bundle.manifest.version)
-    rest = {name: content for name, content in files.items() if name != "manifest.json"}
+    """The same model, as many new versions one after the other."""
     for _ in range(PUSHES):
-        made = around.models.publish(
-            MODEL, lambda version: pack(replace(bundle.manifest, version=version, files={}), rest)
-        )
-        around.models.promote(MODEL, made.manifest.version)
+        push_again(around.models)
+        time.sleep(PUSHES_APART_S)
+
+
+def push_again(models: ModelStore) -> str:
+    """Publish the champion once more, as the newest version, and promote that; returns its version."""
+    bundle = models.load(MODEL)
+    files = models.read(MODEL, bundle.manifest.version)
+    rest = {name: content for name, content in files.items() if name != "manifest.json"}
+    made = models.publish(MODEL, lambda version: pack(replace(bundle.manifest, version=version, files={}), rest))
+    models.promote(MODEL, made.manifest.version)
+    return made.manifest.version
+
+
+def _pull_good(around: Surroundings) -> None:
+    """Leave the home with the versions that it had."""
+    models = around.models
+    before, *pushed = models.versions(MODEL)[-PUSHES - 1 :]
+    models.promote(MODEL, before)
+    for version in pushed:
+        shutil.rmtree(_folder(around) / version)
+
+
+def _prepare_materializes(around: Surroundings) -> None:
+    """One to be killed, and the next one."""
+    around.fills = [around.stack.enter_context(materialize(around.data, around.store.url)) for _ in range(2)]
+
+
+def _kill_materialize(around: Surroundings) -> None:
+    """Lose rows, let a materialize bring them back, kill it on its way. Raises RuntimeError where it was quicker."""
+    store, first = around.store, around.fills[0]
+    whole = store.count()
+    store.drop(LOST, 1)
+    lost = whole - store.count()
+    first.begin()
+    give_up = time.monotonic() + _PATIENCE_S
+    while store.count() < whole - (1 - _CAUGHT) * lost:
+        if first.is_over or time.monotonic() > give_up:
+            raise RuntimeError("the materialize brought nothing back")
+        time.sleep(0.002)
+    first.kill()
+    if store.count() >= whole:
+        raise RuntimeError("the materialize was done before it could be killed; take a larger log")
+
+
+def _materialize(around: Surroundings) -> None:
+    around.fills[1].begin()
+    around.fills[1].finish()
 
 
 def _kill_worker(around: Surroundings) -> None:
     os.kill(around.worker.pid, signal.SIGKILL)
+
+
+def _lose(around: Surroundings) -> None:
+    around.nodes.lose()
+
+
+def _wait_for_heir(around: Surroundings) -> None:
+    """What Redis needs to notice is Redis' own; the scorer has to follow."""
+    around.nodes.wait_for_heir()
 
 
 FAULTS: Final = (
@@ -132,8 +218,11 @@ FAULTS: Final = (
     Fault("a tenth of the rows corrupt", _corrupt, lambda around: around.store.fill(), ending_s=4.0),
     Fault("a worker killed", _kill_worker, lasts=False, held=True),
     Fault("a bad model pushed", _push_bad, _pull_bad, seconds=3.0),
-    Fault("a good model pushed", _push_good, seconds=3.0),
+    Fault("a good model pushed 20 times", _push_good, _pull_good, seconds=PUSHES * PUSHES_APART_S + 2.0),
     Fault("three times the peak", lambda _: None, load=6.0, refused=True),
     Fault("a drain", lambda around: around.replace_side(), ending_s=8.0),
+    Fault("a materialize killed", _kill_materialize, _materialize, _prepare_materializes, seconds=5.0, ending_s=10.0),
+    Fault("a cluster node lost", _lose, _wait_for_heir, seconds=0.0, ending_s=6.0, ground=RedisType.CLUSTER),
+    Fault("a Sentinel failover", _lose, _wait_for_heir, seconds=0.0, ending_s=6.0, ground=RedisType.SENTINEL),
 )
 """In the order in which they are done."""

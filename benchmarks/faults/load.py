@@ -1,7 +1,5 @@
 """Open-loop calls on several connections that are made again when they break: what became of each call, and when."""
 
-import multiprocessing
-import struct
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -15,7 +13,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.predict.http2 import ENDED, Connection, Event
+from benchmarks.children import child
+from benchmarks.faults.line import UNTOUCHED, Line
+from benchmarks.predict.http2 import ENDED
 from benchmarks.predict.load import PREDICT
 from protos.lockstep.v1 import scorer_pb2 as pb
 
@@ -25,11 +25,7 @@ DEADLINE_S: Final = 0.5
 CONNECTIONS: Final = 4
 AGAIN_S: Final = 0.05
 """Between two attempts to connect."""
-_RST, _GOAWAY, _MOST_STREAMS, _REFUSED_STREAM = 3, 7, 3, struct.pack(">I", 7)
-"""Two frames, a setting and an error code: RFC 9113, 6.4, 6.8, 6.5.2 and 7."""
 _NEVER: Final = np.inf
-_UNTOUCHED: Final = b"untouched"
-"""In the place of an answer: the server had no room for the call, and gRPC's clients make such a call again."""
 
 
 class Fate(IntEnum):
@@ -67,31 +63,6 @@ class Calls:
         return found
 
 
-class _Line(Connection):
-    """A connection as gRPC's clients keep one: it has no more calls on it than the server allows, and none that are new
-    once the server goes away; the answers to those that were made still come.
-    """
-
-    leaving = False
-    most = 100
-    """Calls at once; as long as the server has not said how many."""
-
-    def _take(self, kind: int, flags: int, stream: int, payload: bytes, events: list[Event]) -> None:
-        if kind == _RST and payload == _REFUSED_STREAM:
-            events.append((stream, _UNTOUCHED))
-        super()._take(kind, flags, stream, payload, events)
-
-    def _take_control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if kind == _GOAWAY:
-            self.leaving = True
-        else:
-            super()._take_control(kind, flags, stream, payload)
-
-    def _take_settings(self, payload: bytes) -> None:
-        super()._take_settings(payload)
-        self.most = dict(struct.iter_unpack(">HI", payload)).get(_MOST_STREAMS, self.most)
-
-
 class _Round:
     """One order on its way."""
 
@@ -101,8 +72,8 @@ class _Round:
         self._place = (first + np.arange(calls)) % len(requests)
         self._took, self._fate = np.full(calls, _NEVER), np.full(calls, int(Fate.NEVER), np.int8)
         self._replies: list[bytes | None] = [None] * calls
-        self._lines: list[_Line | None] = [None] * CONNECTIONS
-        self._on_way: dict[_Line, dict[int, int]] = {}
+        self._lines: list[Line | None] = [None] * CONNECTIONS
+        self._on_way: dict[Line, dict[int, int]] = {}
         """By connection: the call of each stream."""
         self._dial_at = [0.0] * CONNECTIONS
         self._waiting = deque[int]()
@@ -140,7 +111,7 @@ class _Round:
                 self._end(call, Fate.LOST)
             self._waiting.popleft()
 
-    def _line(self, slot: int, now: float) -> _Line | None:
+    def _line(self, slot: int, now: float) -> Line | None:
         """The connection of a slot, else any other that has room; None where there is none."""
         line = self._lines[slot]
         if line is None or line.leaving:
@@ -148,13 +119,13 @@ class _Round:
         others = [one for one in self._lines if one is not None and not one.leaving]
         return next((one for one in (line, *others) if one is not None and len(self._on_way[one]) < one.most), None)
 
-    def _dial(self, slot: int, now: float) -> _Line | None:
+    def _dial(self, slot: int, now: float) -> Line | None:
         self._lines[slot] = None
         if now < self._dial_at[slot]:
             return None
         self._dial_at[slot] = now + AGAIN_S
         try:
-            line = _Line(self._address, PREDICT, f"{round(DEADLINE_S * 1e3)}m")
+            line = Line(self._address, PREDICT, f"{round(DEADLINE_S * 1e3)}m")
         except OSError:
             return None
         self._lines[slot], self._on_way[line] = line, {}
@@ -173,13 +144,13 @@ class _Round:
         for one in readable:
             self._read(lines[one])
 
-    def _flushed(self, line: _Line) -> bool:
+    def _flushed(self, line: Line) -> bool:
         try:
             return line.flush()
         except OSError:
             return False  # reading says so too
 
-    def _read(self, line: _Line) -> None:
+    def _read(self, line: Line) -> None:
         try:
             events = line.receive()
         except OSError:
@@ -189,7 +160,7 @@ class _Round:
             call = self._on_way[line].get(stream)
             if call is None:
                 continue
-            if message is _UNTOUCHED:
+            if message is UNTOUCHED:
                 self._waiting.append(self._on_way[line].pop(stream))
             elif message is not ENDED:
                 self._replies[call] = message
@@ -199,7 +170,7 @@ class _Round:
                 if self._replies[call] is None:
                     self._end(call, Fate.REFUSED)
 
-    def _drop(self, line: _Line) -> None:
+    def _drop(self, line: Line) -> None:
         for call in self._on_way.pop(line).values():
             if self._replies[call] is None:
                 self._end(call, Fate.LOST)
@@ -236,16 +207,8 @@ class Caller:
 @contextmanager
 def caller(requests: Sequence[bytes]) -> Iterator[Caller]:
     """A process that knows these requests, of one row each, until the block ends."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_live, args=(theirs, requests), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        yield Caller(ours)
-    finally:
-        ours.close()
-        process.join()
+    with child(_live, requests) as pipe:
+        yield Caller(pipe)
 
 
 def _live(pipe: "Pipe[Any, Any]", requests: Sequence[bytes]) -> None:

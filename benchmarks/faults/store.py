@@ -5,20 +5,19 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
 import redis
 
+from benchmarks.faults.rows import Keys, corrupt, drop, restore, row_keys
 from lockstep.redis_server import find_redis_server, free_port
 
-__all__ = ["Store", "copy_of", "store"]
+__all__ = ["Store", "store"]
 
-_AT_ONCE: Final = 500
 _PATIENCE_S: Final = 10.0
 
 
@@ -27,8 +26,7 @@ class Store:
     """One server, which is started again and again on one port."""
 
     folder: Path
-    keys: Sequence[tuple[bytes, bytes]]
-    """Every key, and its value as DUMP gives it."""
+    keys: Keys
     port: int = field(default_factory=free_port)
     _server: "subprocess.Popen[bytes] | None" = None
 
@@ -47,7 +45,8 @@ class Store:
 
     def fill(self) -> None:
         """Bring every key back, as a materialize would."""
-        self._restore(self.keys)
+        with self.client() as client:
+            restore(client, self.keys)
 
     def kill(self) -> None:
         """As a power cut does."""
@@ -64,27 +63,32 @@ class Store:
         self._signal(signal.SIGCONT)
 
     def corrupt(self, share: float, seed: int) -> None:
-        """Overwrite a share of the rows, strings all of them, with noise of the same length."""
-        rng = np.random.default_rng(seed)
-        with self._client() as client:
-            for some in _parts([key for key, _ in self.keys]):
-                kinds = _all(client, [("TYPE", key) for key in some])
-                rows = [key for key, kind in zip(some, kinds, strict=True) if kind == b"string"]
-                chosen = [key for key in rows if rng.random() < share]
-                lengths = _all(client, [("STRLEN", key) for key in chosen])
-                _all(client, [("SET", key, rng.bytes(size)) for key, size in zip(chosen, lengths, strict=True)])
+        """Overwrite a share of the rows with noise of the same length."""
+        with self.client() as client:
+            corrupt(client, row_keys(client, self.keys, share, seed), seed)
 
-    def _restore(self, keys: Sequence[tuple[bytes, bytes]]) -> None:
-        with self._client() as client:
-            for some in _parts(keys):
-                _all(client, [("RESTORE", key, 0, dump, "REPLACE") for key, dump in some])
+    def drop(self, share: float, seed: int) -> None:
+        """Lose a share of the rows."""
+        with self.client() as client:
+            drop(client, row_keys(client, self.keys, share, seed))
 
-    def _client(self) -> "redis.Redis[bytes]":
+    def count(self) -> int:
+        """How many keys there are."""
+        with self.client() as client:
+            return int(client.dbsize())
+
+    @property
+    def url(self) -> str:
+        """Where it is, without the proxy."""
+        return f"redis://127.0.0.1:{self.port}"
+
+    def client(self) -> "redis.Redis[bytes]":
+        """A connection, to be closed."""
         return redis.Redis(port=self.port)
 
     def _answers(self) -> bool:
         try:
-            with self._client() as client:
+            with self.client() as client:
                 return bool(client.ping())
         except redis.ConnectionError:
             return False
@@ -94,29 +98,8 @@ class Store:
         os.kill(self._server.pid, number)
 
 
-def copy_of(url: str) -> list[tuple[bytes, bytes]]:
-    """Every key of a Redis, and its value as DUMP gives it."""
-    with redis.Redis.from_url(url) as client:
-        keys = list(client.scan_iter(count=10_000))
-        dumps = [dump for some in _parts(keys) for dump in _all(client, [("DUMP", key) for key in some])]
-    return [(key, dump) for key, dump in zip(keys, dumps, strict=True) if dump is not None]
-
-
-def _parts(whole: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(whole), _AT_ONCE):
-        yield whole[start : start + _AT_ONCE]
-
-
-def _all(client: "redis.Redis[bytes]", commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-    pipeline = client.pipeline(transaction=False)
-    for command in commands:
-        pipeline.execute_command(*command)
-    replies: list[Any] = pipeline.execute()
-    return replies
-
-
 @contextmanager
-def store(folder: Path, keys: Sequence[tuple[bytes, bytes]]) -> Iterator[Store]:
+def store(folder: Path, keys: Keys) -> Iterator[Store]:
     """A Redis that holds these keys, until the block ends."""
     made = Store(folder, keys)
     try:

@@ -20,7 +20,7 @@ from lockstep_client.requests import predict
 from protos.inference import grpc_service_pb2 as oip
 from protos.lockstep.v1 import scorer_pb2 as pb
 
-__all__ = ["CACHED_WAY", "GRPC", "Way", "by_method", "check_hits", "served"]
+__all__ = ["CACHED_WAY", "GRPC", "Way", "by_method", "check_hits", "inferring", "served"]
 
 GRPC: Final = "grpc"
 """The way that all others are compared with."""
@@ -57,7 +57,7 @@ def served(data: Data) -> Iterator[dict[str, Way]]:
         named = {GRPC: MODEL, CACHED_WAY: CACHED, **LINEAR}
         ways = {way: Way(side, PREDICT, _predicting(model)) for way, model in named.items()}
         sent = Way(carried, INFER, lambda calls: _carrying(data, side, calls))
-        yield {**ways, "oip": Way(side, INFER, lambda calls: [_inferring(rows) for rows in calls]), "grpc_sent": sent}
+        yield {**ways, "oip": Way(side, INFER, lambda calls: [inferring(rows) for rows in calls]), "grpc_sent": sent}
 
 
 def _predicting(model: str) -> Callable[[Sequence[Rows]], Sequence[bytes]]:
@@ -72,7 +72,8 @@ def _carrying(data: Data, side: Side, calls: Sequence[Rows]) -> Sequence[bytes]:
     return carrying(data, side.address, Messages(_predicting(MODEL)(calls), None)).requests
 
 
-def _inferring(rows: Rows) -> bytes:
+def inferring(rows: Rows) -> bytes:
+    """The request for some rows in the Open Inference Protocol."""
     request = oip.ModelInferRequest(model_name=MODEL)
     request.parameters["event_timestamp_us"].int64_param = rows.moment_us
     for name, values in rows.columns.items():

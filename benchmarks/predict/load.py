@@ -5,7 +5,6 @@ they are measured, and no rung of a fallback ladder counts as an answer.
 """
 
 import gc
-import multiprocessing
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.children import child
 from benchmarks.predict.callers import Closed, Messages, Open, Order, Seen, Streams, carry_out
 from benchmarks.predict.http2 import Connection
 from protos.inference import grpc_service_pb2 as oip
@@ -120,16 +120,8 @@ class Generator:
 @contextmanager
 def generator(messages: Mapping[str, Messages]) -> Iterator[Generator]:
     """A process that knows these messages, until the block ends."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_live, args=(theirs, messages), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        yield Generator(ours)
-    finally:
-        ours.close()
-        process.join()
+    with child(_live, messages) as pipe:
+        yield Generator(pipe)
 
 
 def _live(pipe: "Pipe[Any, Any]", messages: Mapping[str, Messages]) -> None:

@@ -1,20 +1,29 @@
 """The benchmark of faults: it works, and it knows a wrong answer from a late one, and both from a lost one."""
 
-import shutil
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import redis
 from numpy.typing import NDArray
 
 from benchmarks.faults.__main__ import FAULT_NAMES, QUICK, arguments, measure, sentences
 from benchmarks.faults.expected import Expected
 from benchmarks.faults.faults import FAULTS
 from benchmarks.faults.figures import Outcome, totals
+from benchmarks.faults.grounds import on_ground
+from benchmarks.faults.line import UNTOUCHED, Line
 from benchmarks.faults.load import DEADLINE_S, Calls, Fate
-from benchmarks.predict.data import keep_scikit_learn
+from benchmarks.faults.rows import copy_of
+from benchmarks.predict.http2 import ENDED, Event
 from lockstep.home import Home
+from lockstep.redis_server import run_redis
+from lockstep.redis_where import RedisType, Where
 from lockstep.status import Rung
+from lockstep.stores.redis_connect import connect
+from tests.homes import copied
 from training.train import Trained
 
 RIGHT = Expected(np.array([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]]), prior=0.01)
@@ -113,13 +122,57 @@ def test_a_fault_that_there_is_not_is_refused(capsys: pytest.CaptureFixture[str]
     assert "there is no 'flood'" in capsys.readouterr().err
 
 
+@pytest.fixture
+def line() -> Iterator[Line]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        made = Line(f"127.0.0.1:{server.getsockname()[1]}", "/a/b")
+        yield made
+        made.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload", "untouched"),
+    [
+        (1, b"\x88", False),
+        (3, b"\x00\x00\x00\x07", True),
+        (3, b"\x00\x00\x00\x08", False),
+    ],
+    ids=["no answer", "refused", "reset"],
+)
+def test_a_call_that_the_server_has_not_begun_is_told_from_one_that_failed(
+    line: Line, kind: int, payload: bytes, untouched: bool
+) -> None:
+    events: list[Event] = []
+    line._take(kind, 5, 1, payload, events)
+    assert events == [(1, UNTOUCHED)] * untouched + [(1, ENDED)]
+
+
+def test_no_call_goes_to_a_server_that_has_not_greeted_or_that_leaves(line: Line) -> None:
+    assert (line.most, line.leaving) == (0, False)
+    line._take(4, 0, 0, b"\x00\x03\x00\x00\x00\x20", [])
+    line._take(7, 0, 0, b"\x7f\xff\xff\xff\x00\x00\x00\x00", [])
+    assert (line.most, line.leaving) == (32, True)
+
+
+@pytest.mark.parametrize("kind", [RedisType.CLUSTER, RedisType.SENTINEL])
+def test_a_node_that_is_lost_has_an_heir_with_all_its_rows(kind: RedisType, tmp_path: Path) -> None:
+    rows = {f"row {i}".encode(): b"value %d" % i for i in range(300)}
+    with run_redis(tmp_path / "one") as url, redis.Redis.from_url(url) as client:
+        client.mset(rows)
+        keys = copy_of(url)
+    with on_ground(kind, tmp_path / "many", keys) as ground:
+        assert ground.many is not None
+        ground.many.lose()
+        ground.many.wait_for_heir()
+        with connect(Where(ground.env["LOCKSTEP_SERVE_REDIS"], kind)) as client:
+            assert {key: client.get(key) for key in rows} == rows
+
+
 def test_two_faults_on_a_small_home_no_score_is_wrong_and_a_picture_is_drawn(
     home: Home, trained: Trained, tmp_path: Path
 ) -> None:
-    copy, picture = Home(tmp_path / "home"), tmp_path / "faults.png"
-    shutil.copytree(home.root, copy.root)
-    keep_scikit_learn(copy, trained)
-    figures = measure(copy, QUICK, picture)
+    picture = tmp_path / "faults.png"
+    figures = measure(copied(home, trained, tmp_path), QUICK, picture)
     assert (figures["faults"], figures["wrong"]) == (2, 0)
     for one in figures["each"]:
         assert one["rungs"]["fresh"] > 0

@@ -1,7 +1,6 @@
 """The benchmark of patterns: all ways agree on a small home, and its page is made of what was kept."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,8 @@ from benchmarks.patterns.__main__ import KINDS, QUICK, measure, sentences
 from benchmarks.patterns.equal import Equal
 from benchmarks.patterns.rows import Rows
 from benchmarks.patterns.speed import Speed, Timing, alone
-from benchmarks.predict.data import keep_scikit_learn
 from lockstep.home import Home
+from tests.homes import copied
 
 if TYPE_CHECKING:
     from training.train import Trained
@@ -27,10 +26,7 @@ WAYS = {"grpc", "oip", "grpc_sent", "cached", "library", "library_mixed", "libra
 def test_on_a_small_home_all_patterns_and_kinds_have_the_same_scores(
     home: Home, trained: "Trained", tmp_path: Path
 ) -> None:
-    copy = Home(tmp_path / "home")
-    shutil.copytree(home.root, copy.root)
-    keep_scikit_learn(copy, trained)
-    figures = measure(copy, QUICK)
+    figures = measure(copied(home, trained, tmp_path), QUICK)
     assert figures["differing_by_way"] == dict.fromkeys(figures["differing_by_way"], 0)
     assert figures["rows_compared"] == QUICK.rows * 12
     assert figures["distinct_scores"] > 50

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import shutil
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -16,13 +15,13 @@ import pytest
 
 from benchmarks.predict.__main__ import QUICK, Scope, arguments, measure
 from benchmarks.predict.callers import Closed, Messages, Open, Order, Seen, Streams, carry_out
-from benchmarks.predict.data import keep_scikit_learn
 from benchmarks.predict.figures import headline, sentences
 from benchmarks.predict.http2 import Connection
 from benchmarks.predict.load import PREDICT, STREAM, Target, generator
 from benchmarks.predict.rounds import Measured, Turn
 from lockstep.home import Home
 from protos.lockstep.v1 import scorer_pb2 as pb
+from tests.homes import copied
 
 if TYPE_CHECKING:
     from training.train import Trained
@@ -31,10 +30,7 @@ if TYPE_CHECKING:
 def test_on_a_small_home_every_side_answers_and_all_scores_agree(
     home: Home, trained: "Trained", tmp_path: Path
 ) -> None:
-    copy = Home(tmp_path / "home")
-    shutil.copytree(home.root, copy.root)
-    keep_scikit_learn(copy, trained)
-    figures = measure(copy, QUICK)
+    figures = measure(copied(home, trained, tmp_path), QUICK)
     assert figures["speedup_mlserver"] is None  # it would have to be installed first
     measured = {name: value for name, value in figures.items() if name != "speedup_mlserver"}
     assert all(measured.values())
