@@ -40,7 +40,7 @@ class Manifest:
     version: str
     created_us: int
     kind: str
-    """The interface between building and scoring: 'onnx', 'coefficients' or 'skops'."""
+    """The interface between building and scoring: 'onnx', 'coefficients', 'skops' or 'c'."""
     plan: Plan
     link: Link
     prior: float

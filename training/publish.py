@@ -24,6 +24,7 @@ from training.baseline import distributions
 from training.champion import BASELINE, Since
 from training.changes import Types
 from training.evaluate import Assessment
+from training.exports.rows import RowSet
 from training.fit import Fitted
 from training.frame import Frame
 from training.gates import GateResult
@@ -85,9 +86,17 @@ def files(made: Learnt, version: str) -> dict[str, bytes]:
     """The files of the bundle under this version, as `lockstep.bundle.build` takes them."""
     manifest = _manifest(made, version)
     content = _needed(made)
+    content |= _shipped(made, manifest, content)
     content[BASELINE] = _json({**distributions(made.learnt.inputs, made.evaluated.learnt), "types": made.types})
     content["report.html"] = report(_report_facts(made, manifest)).encode()
     return pack(manifest, content)
+
+
+def _shipped(made: Learnt, manifest: Manifest, content: Mapping[str, bytes]) -> dict[str, bytes]:
+    """What the kind puts beside its model, proved on every row of the training and test sets."""
+    sets = {"the training rows": made.learnt, "the test rows": made.test}
+    rows = [RowSet(source, frame.inputs, len(frame)) for source, frame in sets.items()]
+    return KINDS[made.spec.kind].ships(manifest, content, rows, made.fitted.reference)
 
 
 def in_memory(made: Learnt) -> Bundle:

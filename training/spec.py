@@ -72,7 +72,7 @@ class Spec:
     defaults: Mapping[str, float | int | str] = field(default_factory=dict)
     """Default by feature, for values that are missing or stale; a feature without one is NULL then."""
     kind: str = "onnx"
-    """The interface between building and scoring: 'onnx', 'coefficients' or 'skops'; docs/kinds.md says which when."""
+    """The interface between building and scoring: 'onnx', 'coefficients', 'skops' or 'c'; docs/kinds.md says which."""
     split: Split = field(default_factory=Split)
     gates: Gates = field(default_factory=Gates)
     seed: int = 7

@@ -40,8 +40,9 @@ def export(name: str, version: str, to: str, out: Path, files: tuple[Path, ...],
 
     VERSION is a number or an alias; left out, it is the champion. The files' scores are compared with the model's on
     the golden rows and on every training and test row, which are joined again from the feature tables of this home; C
-    is compiled for that. Nothing is written where one row's score parts. A file for --rows holds the model's inputs, or
-    every stored and request column of the plan; `lockstep models show NAME` lists them.
+    is compiled for that. A bundle of kind c holds its C code already, and gives that. Nothing is written where one
+    row's score parts. A file for --rows holds the model's inputs, or every stored and request column of the plan;
+    `lockstep models show NAME` lists them.
 
     \b
     Examples:

@@ -55,7 +55,7 @@ class Format:
 FORMATS: Mapping[str, Format] = {
     one.name: one
     for one in (
-        Format("c", "training.exports.c.export", 4),
+        Format("c", "training.kinds.to_c", 4),
         Format("onnx", "training.kinds.to_onnx", 3),
         Format("coefficients", "training.kinds.to_coefficients", 3),
     )

@@ -13,6 +13,7 @@ from lockstep.model import Model, Transformations
 from training.estimators import constant, is_linear
 from training.export import FittedStep, common_dtype, takes_texts
 from training.kinds.formulas import Plain, formulas_of
+from training.kinds.kind import ShipsNothing
 
 __all__ = ["CoefficientsKind", "readable"]
 
@@ -22,7 +23,7 @@ MEANS = (
 )
 
 
-class CoefficientsKind:
+class CoefficientsKind(ShipsNothing):
     """As `training.kinds.Kind` says."""
 
     def transformations(self, steps: Sequence[FittedStep]) -> Transformations:

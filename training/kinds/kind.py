@@ -1,13 +1,21 @@
 """What training asks of a kind."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from lockstep.bundle import Manifest
 from lockstep.link import Link
 from lockstep.model import Model, Transformations
+from lockstep.plan import Array
 from training.export import FittedStep
 
-__all__ = ["Kind"]
+if TYPE_CHECKING:
+    from training.exports.rows import RowSet
+
+__all__ = ["Kind", "ShipsNothing"]
 
 
 class Kind(Protocol):
@@ -21,3 +29,30 @@ class Kind(Protocol):
 
     def trusted(self, model: Model) -> list[str]:
         """The types that a manifest must list for the model's file to be opened."""
+
+    def ships(
+        self,
+        manifest: Manifest,
+        files: Mapping[str, bytes],
+        rows: Iterable["RowSet"],
+        reference: Callable[[Mapping[str, Array]], NDArray[np.float64]],
+    ) -> dict[str, bytes]:
+        """What a bundle carries beside the `files` that score, by path, for others to run.
+
+        It scores as the model does and as scikit-learn does (`reference`, from columns to probabilities) on all `rows`.
+        Raises BundleRefused naming the first that parts.
+        """
+
+
+class ShipsNothing:
+    """A kind whose bundles hold the model and no more."""
+
+    def ships(
+        self,
+        manifest: Manifest,
+        files: Mapping[str, bytes],
+        rows: Iterable["RowSet"],
+        reference: Callable[[Mapping[str, Array]], NDArray[np.float64]],
+    ) -> dict[str, bytes]:
+        """Nothing."""
+        return {}

@@ -5,16 +5,17 @@ from typing import Any
 
 from lockstep.graph import Graph
 from lockstep.link import Link
-from lockstep.model import Model, Transformations
+from lockstep.model import Model
 from training.export import FittedStep, estimator_graph, joined, step_alone, transform_graph
+from training.kinds.kind import ShipsNothing
 
 __all__ = ["OnnxKind"]
 
 
-class OnnxKind:
+class OnnxKind(ShipsNothing):
     """As `training.kinds.Kind` says."""
 
-    def transformations(self, steps: Sequence[FittedStep]) -> Transformations:
+    def transformations(self, steps: Sequence[FittedStep]) -> Graph:
         """A graph whose output is float32."""
         if len(steps) == 1:
             return step_alone(steps[0])

@@ -8,11 +8,12 @@ from lockstep.link import Link
 from lockstep.model import Model, Transformations
 from lockstep.skops_model import TRUSTED, SkopsModel, dump, untrusted
 from training.export import FittedStep, common_dtype, takes_texts
+from training.kinds.kind import ShipsNothing
 
 __all__ = ["SkopsKind"]
 
 
-class SkopsKind:
+class SkopsKind(ShipsNothing):
     """As `training.kinds.Kind` says."""
 
     def transformations(self, steps: Sequence[FittedStep]) -> Transformations:

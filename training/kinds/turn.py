@@ -1,25 +1,29 @@
 """A finished bundle of one kind turned into a bundle of another, and the proof that no row's score parts."""
 
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lockstep.bundle import MANIFEST, Bundle, build, pack, parts_at
+from lockstep.bundle import MANIFEST, MODEL, Bundle, build, pack, parts_at
 from lockstep.errors import BadRequest, BundleRefused, ExportDiffers
 from lockstep.files import whole_folder
 from lockstep.link import Link
-from lockstep.model import Model, kind_of
+from lockstep.model import CACHED, kind_of
 from lockstep.skops_model import SkopsModel
 from training.export import FittedStep
+from training.exports.c.export import SHIPPED
 from training.exports.formats import Exported
 from training.exports.rows import RowSet
 from training.kinds import KINDS
+from training.kinds.graphs import graph_of
 from training.spec import Step
 
-__all__ = ["turn", "turned"]
+__all__ = ["as_graph", "turn", "turned"]
 
 
 def turn(kind: str, bundle: Bundle, rows: Iterable[RowSet], folder: Path, advance: Callable[[float], None]) -> Exported:
@@ -30,37 +34,75 @@ def turn(kind: str, bundle: Bundle, rows: Iterable[RowSet], folder: Path, advanc
     """
     if folder.exists():
         raise BadRequest(f"{folder} is there already; name a folder that is not, so that nothing in it is lost.")
-    files = turned(kind, bundle)
-    other = build(files)
+    other = turned(kind, bundle)
     advance(1)
     facts = {}
     for each in rows:
         facts[f"compared, {each.source}"] = _compared(bundle, other, each)
         advance(1)
     with whole_folder(folder, replace=False) as beside:
-        for path, content in files.items():
+        for path, content in other.files.items():
             (beside / path).parent.mkdir(parents=True, exist_ok=True)
             (beside / path).write_bytes(content)
     return Exported([folder / kind_of(kind).path, folder / MANIFEST], facts)
 
 
-def turned(kind: str, bundle: Bundle) -> dict[str, bytes]:
-    """The files of the bundle in the other kind; name, version and golden rows stay."""
-    model, link = _made(kind, bundle)
-    manifest = replace(bundle.manifest, kind=kind, link=link, trusted=KINDS[kind].trusted(model))
-    left_out = {MANIFEST, kind_of(bundle.manifest.kind).path}
-    others = {path: content for path, content in bundle.files.items() if path not in left_out}
-    return pack(manifest, {**others, kind_of(kind).path: model.model})
+def turned(kind: str, bundle: Bundle) -> Bundle:
+    """The bundle in the other kind, which scores the golden rows alike; name, version and golden rows stay.
+
+    Raises BundleRefused, PlanRefused.
+    """
+    model, link, trusted = _made(kind, bundle)
+    manifest = replace(bundle.manifest, kind=kind, link=link, trusted=trusted)
+    left_out = (MANIFEST, kind_of(bundle.manifest.kind).path, SHIPPED)
+    others = {path: content for path, content in bundle.files.items() if not path.startswith(left_out)}
+    with _naming(kind, bundle):
+        return build(pack(manifest, {**others, kind_of(kind).path: model}))
 
 
-def _made(kind: str, bundle: Bundle) -> tuple[Model, Link]:
-    if not isinstance(bundle.graph, SkopsModel):
+@contextmanager
+def _naming(kind: str, bundle: Bundle) -> Iterator[None]:
+    """Say of a refusal that it is the turned bundle's."""
+    try:
+        yield
+    except BundleRefused as error:
         raise BundleRefused(
-            f"a bundle of kind {bundle.manifest.kind!r} holds what its transformers compute and not the transformers; "
-            f"only one of kind 'skops' can be turned. Train the model with kind={kind!r} in its spec."
+            f"model {bundle.manifest.name!r} cannot be turned into kind {kind!r}: {error} Train it with kind={kind!r} "
+            "in its spec: there the transformer that parts is named, and what to use instead."
+        ) from error
+
+
+def as_graph(bundle: Bundle) -> Bundle:
+    """The bundle itself where it holds a graph, else the same as kind onnx, in memory. Raises as `turn` does."""
+    return bundle if MODEL in bundle.files else turned("onnx", bundle)
+
+
+def _made(kind: str, bundle: Bundle) -> tuple[bytes, Link, list[str]]:
+    """The model's file in the other kind, its link and the types that it may hold."""
+    before, model = bundle.manifest.kind, bundle.graph
+    if before == kind:
+        raise BundleRefused(
+            f"model {bundle.manifest.name!r} {bundle.manifest.version} is of kind {kind!r} already: copy its folder."
         )
-    steps = [_fitted(step, bundle) for step in bundle.graph.steps]
-    return KINDS[kind].model(steps, bundle.graph.estimator)
+    if before == CACHED.name:
+        raise BundleRefused(
+            f"model {bundle.manifest.name!r} answers with another model's predictions and holds nothing to turn. Turn "
+            "that model."
+        )
+    if isinstance(model, SkopsModel):
+        steps = [_fitted(step, bundle) for step in model.steps]
+        with _naming(kind, bundle):
+            for step in steps:
+                KINDS[kind].transformations([step])  # one that cannot be expressed is named
+            made, link = KINDS[kind].model(steps, model.estimator)
+        return made.model, link, KINDS[kind].trusted(made)
+    if kind == "onnx":
+        graph = graph_of(json.loads(model.model)) if before == "coefficients" else model.model
+        return graph, bundle.manifest.link, []
+    raise BundleRefused(
+        f"a bundle of kind {before!r} holds what its transformers compute and not the transformers, which kind "
+        f"{kind!r} is written from. Train the model with kind={kind!r} in its spec."
+    )
 
 
 def _fitted(plain: dict[str, Any], bundle: Bundle) -> FittedStep:

@@ -5,7 +5,8 @@ import numpy as np
 from lockstep.bundle import GOLDEN, Manifest, golden_rows, pack
 from lockstep.model import kind_of
 from lockstep.plan import Column, Given, Plan
-from tests.training.columns import COLUMNS, DTYPES
+from tests.training.columns import COLUMNS, DTYPES, ROWS
+from training.exports.rows import RowSet
 from training.fit import Fitted
 from training.kinds import KINDS
 
@@ -41,4 +42,6 @@ def bundled(it: Fitted, rows: int = 50) -> dict[str, bytes]:
     )
     resolved = {name: values[:rows] for name, values in COLUMNS.items() if name in plan.inputs}
     golden = golden_rows(plan, resolved, np.asarray(it.score(resolved)))
-    return pack(manifest, {kind_of(kind).path: it.graph.model, GOLDEN: golden})
+    files = {kind_of(kind).path: it.graph.model, GOLDEN: golden}
+    made_up = RowSet("the made-up rows", COLUMNS, ROWS)
+    return pack(manifest, {**files, **KINDS[kind].ships(manifest, files, [made_up], it.reference)})

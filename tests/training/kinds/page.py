@@ -4,7 +4,7 @@
 """
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -18,13 +18,14 @@ from lockstep.errors import BundleRefused, PlanRefused
 from lockstep.files import write_bytes
 from tests.training.cases import EXACT, FLOATS, REFUSED, trees, unseen
 from tests.training.columns import COLUMNS, fitted
+from tests.training.kinds.bundled import bundled
 from training.checks import check_scores, check_transformers, check_works_row_by_row
 from training.fit import Fitted
 from training.instead import named
 from training.kinds import KINDS
 from training.spec import Step
 
-__all__ = ["ESTIMATORS", "INTERFACES", "PAGE", "TRANSFORMERS", "Interface", "attempt", "tables"]
+__all__ = ["ESTIMATORS", "INTERFACES", "PAGE", "TRANSFORMERS", "Interface", "attempt", "column", "tables"]
 
 PAGE: Final = Path(__file__).parents[3] / "docs" / "kinds.md"
 BEGIN, END = "<!-- made by python -m tests.training.kinds.page -->", "<!-- end -->"
@@ -63,6 +64,7 @@ def _check(it: Fitted) -> None:
         check_transformers(it, columns)
         check_works_row_by_row(it, columns)
     check_scores(it, COLUMNS)
+    bundled(it)  # C code is compared there
 
 
 INTERFACES: Final[dict[str, Interface]] = {kind: attempt(kind) for kind in KINDS}
@@ -83,20 +85,47 @@ def outcome(interface: str, table: str, name: str) -> str:
     return ""
 
 
-def tables() -> str:
-    """Both tables, as they stand in the page between its two marks."""
+def tables(interfaces: Sequence[str] = tuple(INTERFACES)) -> str:
+    """Both tables, as they stand in the page between its two marks, or some of their columns."""
     transformers = {name: f"{name}: {named(case.make())}" for name, case in TRANSFORMERS.items()}
     estimators = {name: name for name in ESTIMATORS}
-    return "\n".join([*_table("transformer", transformers), "", *_table("estimator", estimators)])
+    parts = (_table("transformer", transformers, interfaces), _table("estimator", estimators, interfaces))
+    return "\n\n".join(["\n".join(part) for part in (*parts, _reasons(interfaces))])
 
 
-def _table(what: str, shown: Mapping[str, str]) -> Iterator[str]:
+def _reasons(interfaces: Sequence[str]) -> Iterator[str]:
+    """A line for each thing that the default kind expresses and another does not, with what training says of it."""
+    yield "What `onnx` expresses and another does not, in the words of training:"
+    yield ""
+    for interface in interfaces:
+        for what, names in (("transformer", TRANSFORMERS), ("estimator", ESTIMATORS)):
+            for name in names:
+                why = outcome(interface, what, name)
+                if why and not outcome("onnx", what, name):
+                    yield f"- `{interface}`, {name}: {why}"
+
+
+def _table(what: str, shown: Mapping[str, str], interfaces: Sequence[str]) -> Iterator[str]:
     """`shown`: by name, what stands in the first cell."""
-    yield f"| {what} | {' | '.join(INTERFACES)} |"
-    yield f"|{'---|' * (len(INTERFACES) + 1)}"
+    yield f"| {what} | {' | '.join(interfaces)} |"
+    yield f"|{'---|' * (len(interfaces) + 1)}"
     for name, first in shown.items():
-        cells = ("no" if outcome(interface, what, name) else "yes" for interface in INTERFACES)
+        cells = ("no" if outcome(interface, what, name) else "yes" for interface in interfaces)
         yield f"| {first} | {' | '.join(cells)} |"
+
+
+def column(page: str, interface: str) -> str:
+    """What `tables` makes of one interface, as a page has it."""
+    whole = page.partition(BEGIN)[2].partition(END)[0].strip()
+    others = tuple(f"- `{other}`" for other in INTERFACES if other != interface)
+    lines = [line for line in whole.splitlines() if not line.startswith(others)]
+    return "\n".join(_cut(line, list(INTERFACES).index(interface) + 2) for line in lines)
+
+
+def _cut(line: str, place: int) -> str:
+    """The first cell of a table's line and the one at `place`, with their marks; other lines whole."""
+    cells = line.split("|")
+    return "|".join(["", cells[1], cells[place], ""]) if line.startswith("|") else line
 
 
 def replaced(page: str) -> str:

@@ -1,19 +1,23 @@
 """A bundle of one kind becomes one of another only where no row's score parts."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from lockstep.bundle import Bundle, build
 from lockstep.errors import BadRequest, BundleRefused, ExportDiffers, PlanRefused
-from lockstep.plan import Array
-from tests.training.cases import FLOATS
+from lockstep.model import KINDS
+from lockstep.plan import Array, digest
+from tests.training.cases import FLOATS, TEXT, TOKENS
 from tests.training.columns import COLUMNS, ROWS, fitted
 from tests.training.kinds.bundled import bundled
+from tests.training.kinds.needs import NEEDS
 from training.exports.formats import FORMATS, exporter
 from training.exports.rows import RowSet, golden_rows
 from training.kinds.turn import turn
@@ -36,15 +40,31 @@ def read(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("kind", ["onnx", "coefficients"])
-def test_a_turned_bundle_builds_and_scores_the_same(kind: str, tmp_path: Path) -> None:
-    before, steps = bundle(), list[float]()
-    made = exporter(kind)(before, [golden_rows(before), WHOLE], tmp_path / "out", steps.append)
+PAIRS = [("skops", "onnx"), ("skops", "coefficients"), ("coefficients", "onnx"), ("c", "onnx")]
+
+
+@pytest.mark.parametrize(
+    ("before", "kind"), [pytest.param(*pair, marks=NEEDS.get(pair[0], ()), id=" to ".join(pair)) for pair in PAIRS]
+)
+def test_a_turned_bundle_builds_and_scores_the_same(before: str, kind: str, tmp_path: Path) -> None:
+    old, steps = bundle(before), list[float]()
+    made = exporter(kind)(old, [golden_rows(old), WHOLE], tmp_path / "out", steps.append)
     after = build(read(tmp_path / "out"))
     assert (after.manifest.kind, after.manifest.trusted, len(steps)) == (kind, [], FORMATS[kind].steps)
-    np.testing.assert_allclose(after.score(COLUMNS, ROWS), before.score(COLUMNS, ROWS), atol=1e-6)
+    assert set(after.files) == {"golden.parquet", "manifest.json", KINDS[kind].path}
+    np.testing.assert_allclose(after.score(COLUMNS, ROWS), old.score(COLUMNS, ROWS), atol=1e-6)
     assert list(made.facts) == ["compared, golden.parquet", "compared, the made-up rows"]
     assert all(path.exists() for path in made.files)
+
+
+@NEEDS["c"]
+@pytest.mark.parametrize("before", KINDS)
+def test_a_bundle_of_every_kind_becomes_c(before: str, tmp_path: Path) -> None:
+    old = bundle(before)
+    made = exporter("c")(old, [golden_rows(old), WHOLE], tmp_path, quiet)
+    assert made.facts["rows compared"] == f"50 of golden.parquet, {ROWS} of the made-up rows"
+    hashed = "model.onnx" if before == "c" else "manifest.json"
+    assert f'MADE_UP_FINGERPRINT "{digest(old.files[hashed])}"' in (tmp_path / "made_up.h").read_text()
 
 
 def refused(make: Callable[[], object], error: type[Exception], said: str, folder: Path) -> None:
@@ -73,11 +93,32 @@ def test_what_the_other_kind_cannot_express_is_refused_by_name(tmp_path: Path) -
     refused(lambda: turn("coefficients", before, [WHOLE], out, quiet), PlanRefused, said, out)
 
 
-@pytest.mark.parametrize("kind", ["onnx", "coefficients"])
-def test_a_bundle_without_its_transformers_is_refused_with_the_way_out(kind: str, tmp_path: Path) -> None:
+def test_what_turns_into_other_scores_is_refused_with_the_rows_that_part(tmp_path: Path) -> None:
+    before = bundle("skops", Step("words", lambda: TfidfVectorizer(sublinear_tf=True, **TOKENS), TEXT))
     out = tmp_path / "out"
-    said = rf"of kind '{kind}' holds.*kind='onnx' in its spec"
-    refused(lambda: turn("onnx", bundle(kind), [WHOLE], out, quiet), BundleRefused, said, out)
+    said = r"cannot be turned into kind 'onnx': \d+ of 50 golden rows score differently.*kind='onnx' in its spec"
+    refused(lambda: turn("onnx", before, [WHOLE], out, quiet), BundleRefused, said, out)
+
+
+@pytest.mark.parametrize("before", ["onnx", pytest.param("c", marks=NEEDS["c"])])
+def test_a_bundle_without_its_transformers_is_no_coefficients(before: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    said = rf"of kind '{before}' holds what its transformers compute.*kind='coefficients' in its spec"
+    refused(lambda: turn("coefficients", bundle(before), [WHOLE], out, quiet), BundleRefused, said, out)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "coefficients"])
+def test_a_bundle_of_the_kind_already_is_only_copied_by_hand(kind: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    said = rf"'made_up' 1 is of kind '{kind}' already: copy its folder"
+    refused(lambda: turn(kind, bundle(kind), [WHOLE], out, quiet), BundleRefused, said, out)
+
+
+def test_a_model_that_answers_with_predictions_of_another_is_not_turned(tmp_path: Path) -> None:
+    before, out = bundle(), tmp_path / "out"
+    cached = replace(before, manifest=replace(before.manifest, kind="cached"))
+    said = "answers with another model's predictions.*Turn that model"
+    refused(lambda: turn("onnx", cached, [WHOLE], out, quiet), BundleRefused, said, out)
 
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:

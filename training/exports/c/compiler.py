@@ -13,10 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lockstep.errors import LockstepError, MissingTool
-from lockstep.plan import Array, DType
+from lockstep.plan import Array
 from training.exports.c.header import Api
+from training.exports.c.layout import Layout
 
-__all__ = ["FLAGS", "Compiled", "CompilerFailed", "compiled", "find_compiler", "run_compiler"]
+__all__ = [
+    "FLAGS",
+    "Compiled",
+    "CompilerFailed",
+    "build_library",
+    "compiled",
+    "find_compiler",
+    "load",
+    "run_compiler",
+]
 
 FLAGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-ffp-contract=off")
 """With which an export is compiled and compared."""
@@ -40,7 +50,7 @@ def find_compiler() -> list[str]:
     command = shlex.split(os.environ.get("CC") or "cc")
     if shutil.which(command[0]) is None:
         raise MissingTool(
-            f"there is no C compiler {command[0]!r} on the PATH, and an export is compiled and compared before it is "
+            f"there is no C compiler {command[0]!r} on the PATH, and C code is compiled and compared before it is "
             "written. Install one (Debian: apt install gcc libc6-dev), or name it in CC."
         )
     return command
@@ -76,25 +86,14 @@ void score_rows(const struct $model_row *rows, size_t count, double *scores)
 class Compiled:
     """An exported model, compiled and loaded into this process."""
 
-    def __init__(self, api: Api, library: Path) -> None:
-        self._api = api
-        self._library = ctypes.CDLL(str(library))
-        self._library.size_of_row.restype = ctypes.c_size_t
+    def __init__(self, layout: Layout, library: Path) -> None:
+        self._layout = layout
+        self._library = load(library, layout.numpy.itemsize)
         self._library.score_rows.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p)
-        assert self._library.size_of_row() == self._dtype.itemsize, "the struct is laid out otherwise than numpy thinks"
-
-    @property
-    def _dtype(self) -> np.dtype[np.void]:
-        text = np.dtype([("data", np.uintp), ("size", np.uintp)])
-        kinds = {
-            field: text if self._api.bundle.plan.by_name[name].dtype is DType.STRING else _numpy(self._api, name)
-            for name, field in self._api.fields.items()
-        }
-        return np.dtype(list(kinds.items()), align=True)
 
     def score(self, columns: Mapping[str, Array]) -> NDArray[np.float64]:
         """Probabilities of rows, columns by input of shape (rows,)."""
-        rows, kept = self._rows(columns)
+        rows, kept = self._layout.rows(columns)
         scores = np.empty(len(rows), np.float64)
         self._library.score_rows(rows.ctypes.data, len(rows), scores.ctypes.data)
         assert kept is not None  # the texts' bytes live until here
@@ -102,7 +101,7 @@ class Compiled:
 
     def ns_per_row(self, columns: Mapping[str, Array]) -> float:
         """Nanoseconds a row takes on one core, rows one after the other: the median of some runs over all of them."""
-        rows, kept = self._rows(columns)
+        rows, kept = self._layout.rows(columns)
         scores, seen = np.empty(len(rows), np.float64), 0.0
         times: list[float] = []
         while len(times) < _REPEATS or seen < _MIN_SECONDS:
@@ -113,35 +112,23 @@ class Compiled:
         assert kept is not None
         return float(np.median(times))
 
-    def _rows(self, columns: Mapping[str, Array]) -> tuple[NDArray[np.void], list[NDArray[np.uint8]]]:
-        """The rows as C has them, and the buffers of their texts, which must outlive the call."""
-        count = len(columns[next(iter(self._api.fields))])
-        rows = np.zeros(count, self._dtype)
-        kept = []
-        for name, field in self._api.fields.items():
-            if self._api.bundle.plan.by_name[name].dtype is DType.STRING:
-                kept.append(_fill_texts(rows[field], columns[name]))
-            else:
-                rows[field] = columns[name]
-        return rows, kept
+
+def load(library: Path, row: int) -> ctypes.CDLL:
+    """Load a compiled library whose `size_of_row` must tell that its rows have as many bytes as numpy's."""
+    loaded = ctypes.CDLL(str(library))
+    loaded.size_of_row.restype = ctypes.c_size_t
+    assert loaded.size_of_row() == row, "the struct is laid out otherwise than numpy thinks"
+    return loaded
 
 
-def _numpy(api: Api, name: str) -> np.dtype[np.generic]:
-    return api.bundle.plan.by_name[name].dtype.numpy
-
-
-def _fill_texts(field: NDArray[np.void], texts: Array) -> NDArray[np.uint8]:
-    encoded = [text.encode() for text in texts]
-    sizes = np.array([len(one) for one in encoded], np.uintp)
-    buffer = np.frombuffer(b"".join(encoded) + b"\0", np.uint8)
-    field["data"] = np.uintp(buffer.ctypes.data) + np.cumsum(sizes) - sizes
-    field["size"] = sizes
-    return buffer
+def build_library(folder: Path, name: str, *sources: str) -> Path:
+    """Compile files of a folder into a library there, all warnings errors. Raises MissingTool, CompilerFailed."""
+    run_compiler(folder, *FLAGS, "-shared", "-fPIC", "-o", name, *sources, "-lm")
+    return folder / name
 
 
 def compiled(api: Api, folder: Path) -> Compiled:
-    """Compile the model that lies in a folder, with all warnings as errors, and load it."""
+    """Compile the model that lies in a folder and load it. Raises MissingTool, CompilerFailed."""
     (folder / f"{api.name}_rows.c").write_text(_ROWS.replace("$model", api.name))
-    library = folder / f"{api.name}_rows.so"
-    run_compiler(folder, *FLAGS, "-shared", "-fPIC", "-o", library.name, f"{api.name}.c", f"{api.name}_rows.c", "-lm")
-    return Compiled(api, library)
+    library = build_library(folder, f"{api.name}_rows.so", f"{api.name}.c", f"{api.name}_rows.c")
+    return Compiled(api.layout, library)

@@ -2,12 +2,14 @@
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lockstep.bundle import MODEL, SCORE, Bundle, parts_at
 from lockstep.errors import BundleRefused, ExportDiffers
@@ -20,14 +22,17 @@ from training.exports.c.source import source
 from training.exports.formats import Exported
 from training.exports.rows import RowSet
 
-__all__ = ["Difference", "compare", "export"]
+__all__ = ["SHIPPED", "Difference", "code", "compare", "difference", "export", "scratch_model"]
+
+SHIPPED = "c/"
+"""Folder of the header and the source in a bundle of kind c."""
 
 _EXAMPLE = Path(__file__).with_name("example.c.in")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """How far the compiled scores of some rows lie from the graph's."""
+    """How far the compiled scores of some rows lie from the bundle's."""
 
     rows: int
     odds: float
@@ -38,22 +43,29 @@ class Difference:
     """Rows whose scores are equal to the last bit."""
 
 
-def export(bundle: Bundle, rows: Iterable[RowSet], folder: Path, advance: Callable[[float], None]) -> Exported:
-    """As `training.exports.formats.Exporter` says. The golden rows become golden.csv."""
+def export(
+    bundle: Bundle,
+    rows: Iterable[RowSet],
+    folder: Path,
+    advance: Callable[[float], None],
+    published: Bundle | None = None,
+) -> Exported:
+    """As `training.exports.formats.Exporter` says, of a bundle that holds a graph. The golden rows become golden.csv.
+
+    `published`: the bundle that was turned into it, whose scores are those to give; None where that is itself.
+    Raises BundleRefused for a bundle without a graph.
+    """
     if MODEL not in bundle.files:
         raise BundleRefused(
             f"model {bundle.manifest.name!r} is of kind {bundle.manifest.kind!r}; C is made from an ONNX graph. "
-            "Train the same spec as kind 'onnx', then export."
+            "Turn it into one first: `lockstep export --to onnx`."
         )
     find_compiler()  # before anything that takes long
-    api, waiting = Api(bundle), iter(rows)
+    api, waiting = Api(bundle, published), iter(rows)
     golden = next(waiting)
     files = _files(api, golden)
     advance(1)
-    with TemporaryDirectory(prefix="lockstep-export-") as scratch:
-        _write(Path(scratch), files)
-        model = compiled(api, Path(scratch))
-        run_compiler(Path(scratch), *FLAGS, "-o", "example", f"{api.name}.c", f"{api.name}_example.c", "-lm")
+    with scratch_model(api, files) as model:
         advance(1)
         compared = [golden, *waiting]
         differences = [compare(api, model, one) for one in compared]
@@ -64,16 +76,40 @@ def export(bundle: Bundle, rows: Iterable[RowSet], folder: Path, advance: Callab
     return Exported([folder / name for name in files], _facts(compared, differences, speed))
 
 
+@contextmanager
+def scratch_model(api: Api, files: Mapping[str, bytes]) -> Iterator[Compiled]:
+    """The files' model, compiled in a folder that goes away, and with it the example where there is one.
+
+    Raises MissingTool, CompilerFailed.
+    """
+    with TemporaryDirectory(prefix="lockstep-export-") as scratch:
+        _write(Path(scratch), files)
+        model, example = compiled(api, Path(scratch)), f"{api.name}_example.c"
+        if example in files:
+            run_compiler(Path(scratch), *FLAGS, "-o", "example", f"{api.name}.c", example, "-lm")
+        yield model
+
+
 def _files(api: Api, golden: RowSet) -> dict[str, bytes]:
     """The files by name, in the order in which a reader should open them."""
-    row = {name: values[:1] for name, values in golden.columns.items()}
     example = _EXAMPLE.read_text().replace("$MODEL", api.name.upper()).replace("$model", api.name)
     return {
-        f"{api.name}.h": api.header().encode(),
-        f"{api.name}.c": source(api, row).encode(),
+        **(shipped(api) or code(api, golden)),
         f"{api.name}_example.c": example.encode(),
         "golden.csv": _csv(api, golden),
     }
+
+
+def code(api: Api, rows: RowSet) -> dict[str, bytes]:
+    """The header and the source by name, made anew. Raises ExportRefused, MissingTool."""
+    row = {name: values[:1] for name, values in rows.columns.items()}
+    return {f"{api.name}.h": api.header().encode(), f"{api.name}.c": source(api, row).encode()}
+
+
+def shipped(api: Api) -> dict[str, bytes]:
+    """The same as a bundle of kind c holds them, which were compared when it was trained; none of other kinds."""
+    files, names = api.bundle.files, (f"{api.name}.h", f"{api.name}.c")
+    return {name: files[f"{SHIPPED}{name}"] for name in names if f"{SHIPPED}{name}" in files}
 
 
 def _write(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -82,8 +118,12 @@ def _write(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def compare(api: Api, model: Compiled, rows: RowSet) -> Difference:
-    """Score rows by the compiled code and by the bundle's graph. Raises ExportDiffers naming the first that parts."""
-    ours, theirs = model.score(rows.columns), _graph_scores(api.bundle, rows.columns)
+    """Score rows by the compiled code and by the bundle. Raises ExportDiffers naming the first that parts."""
+    return difference(rows, model.score(rows.columns), _wanted(api, rows.columns))
+
+
+def difference(rows: RowSet, ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> Difference:
+    """Compare two scorings of some rows. Raises ExportDiffers naming the first that parts."""
     parted = parts_at(ours, theirs)
     if parted.size:
         first = int(parted[0])
@@ -94,8 +134,8 @@ def compare(api: Api, model: Compiled, rows: RowSet) -> Difference:
     return Difference(rows.rows, float(odds.max()), float(np.abs(ours - theirs).max()), int((ours == theirs).sum()))
 
 
-def _graph_scores(bundle: Bundle, columns: Mapping[str, Array]) -> Array:
-    return bundle.manifest.link(bundle.graph.raw(columns))
+def _wanted(api: Api, columns: Mapping[str, Array]) -> NDArray[np.float64]:
+    return api.scored.score_inputs(columns)
 
 
 def _facts(rows: Sequence[RowSet], differences: Sequence[Difference], speed: float) -> dict[str, str]:
@@ -114,7 +154,7 @@ def _csv(api: Api, golden: RowSet) -> bytes:
     """The golden rows with every column of the plan, and the expected score; an empty cell is NULL."""
     plan = api.bundle.plan
     columns = {column.name: _cells(golden.columns[column.name], column.dtype) for column in plan.columns}
-    columns[SCORE] = [repr(float(score)) for score in _graph_scores(api.bundle, golden.columns)]
+    columns[SCORE] = [repr(float(score)) for score in _wanted(api, golden.columns)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)

@@ -4,13 +4,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from lockstep.bundle import MANIFEST, Bundle
+from lockstep.bundle import MANIFEST, MODEL, Bundle
 from lockstep.plan import Column, Computed, DType, Given, Moment, Stored, digest
-from training.exports.c.literals import comment, identifier, identifiers, number, text
+from training.exports.c.layout import Layout
+from training.exports.c.literals import comment, identifier, number, text
 
-__all__ = ["Api"]
+__all__ = ["SHIPS_C", "Api"]
 
-_TYPES = {DType.FLOAT32: "float", DType.FLOAT64: "double", DType.INT64: "int64_t"}
+SHIPS_C = "c"
+"""The kind whose bundles hold the C code themselves."""
+
 _KINDS = {DType.FLOAT32: "FLOAT", DType.FLOAT64: "DOUBLE", DType.INT64: "INT64", DType.STRING: "TEXT"}
 
 
@@ -19,6 +22,14 @@ class Api:
     """The names and comments that the header, the source and the example share."""
 
     bundle: Bundle
+    """It holds a graph."""
+    published: Bundle | None = None
+    """The one that was turned into it; None where it was published itself."""
+
+    @property
+    def scored(self) -> Bundle:
+        """The bundle whose scores the code must give."""
+        return self.published or self.bundle
 
     @cached_property
     def name(self) -> str:
@@ -26,9 +37,14 @@ class Api:
         return identifier(self.bundle.manifest.name)
 
     @cached_property
+    def layout(self) -> Layout:
+        """The struct of the inputs, in the plan's order."""
+        return Layout(self.name, {column.name: column.dtype for column in self.columns})
+
+    @property
     def fields(self) -> Mapping[str, str]:
-        """Field of the struct by input, in the plan's order."""
-        return identifiers(self.bundle.plan.inputs)
+        """Field of the struct by input."""
+        return self.layout.fields
 
     @property
     def columns(self) -> list[Column]:
@@ -52,8 +68,7 @@ class Api:
     def header(self) -> str:
         """The whole file."""
         manifest, name, upper = self.bundle.manifest, self.name, self.name.upper()
-        fingerprint = digest(self.bundle.files[MANIFEST])
-        return f"""/* {comment(self.title)}: from its inputs to a probability. Written by lockstep export; do not edit.
+        return f"""/* {comment(self.title)}: from its inputs to a probability. Written by Lockstep; do not edit.
 
    No state and no allocation: any number of threads may call it at once. Compile {name}.c as C99 or later, without
    -ffast-math, and link the math library (-lm). */
@@ -69,8 +84,8 @@ extern "C" {{
 #endif
 
 #define {upper}_VERSION {text(manifest.version.encode())}
-/* SHA-256 of the bundle's {MANIFEST}, which lists the SHA-256 of everything else. */
-#define {upper}_FINGERPRINT "{fingerprint}"
+/* {self._fingerprinted} */
+#define {upper}_FINGERPRINT "{digest(self.scored.files[self._fingerprint_of])}"
 /* Share of positives in training: the score of last resort. */
 #define {upper}_PRIOR {number(manifest.prior, "float64")}
 
@@ -102,11 +117,21 @@ double {name}_score(const struct {name}_row *row);
 #endif
 """
 
+    @property
+    def _fingerprint_of(self) -> str:
+        """A manifest cannot be hashed into a file whose hash it lists."""
+        return MODEL if self.scored.manifest.kind == SHIPS_C else MANIFEST
+
+    @property
+    def _fingerprinted(self) -> str:
+        if self._fingerprint_of == MODEL:
+            return f"SHA-256 of the bundle's {MODEL}, the graph that scores as this code does."
+        return f"SHA-256 of the bundle's {MANIFEST}, which lists the SHA-256 of everything else."
+
     def _struct(self) -> Iterator[str]:
         for column in self.columns:
-            kind = f"struct {self.name}_text" if column.dtype is DType.STRING else _TYPES[column.dtype]
             yield f"    /* {comment(f'{self._source(column)}; {self._null(column)}.')} */"
-            yield f"    {kind} {self.fields[column.name]};"
+            yield self.layout.member(column.name)
 
     def _macro(self) -> str:
         entries = [

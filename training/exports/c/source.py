@@ -1,39 +1,74 @@
 """The C file of an exported model: its parts, one after the other, and the function that calls them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import onnx
 import onnxruntime
 from onnx import TensorProto
 
+from lockstep.bundle import MODEL
 from lockstep.plan import Array, DType
 from training.exports.c.core import to_core
 from training.exports.c.cut import CoreGraph, cut
 from training.exports.c.generator import Generated
 from training.exports.c.header import Api
+from training.exports.c.layout import Layout
 from training.exports.c.literals import comment, identifiers, number
 from training.exports.c.lookups import FIND_NUMBER, FIND_TEXT
 from training.exports.c.parts import Part, Tensor, Tensors
 
-__all__ = ["source"]
+__all__ = ["PRELUDE", "Body", "body", "source"]
+
+
+@dataclass(frozen=True)
+class Body:
+    """A graph as C: functions, and the statements that call them for a `row` of the layout's struct."""
+
+    layout: Layout
+    model: onnx.ModelProto
+    parts: Mapping[str, Part]
+    """By the name of its function, each after those it needs."""
+    tensors: Tensors
+
+    @property
+    def functions(self) -> list[str]:
+        """The code of the parts, and before it what they search tables with."""
+        code = [part.code(name, self.tensors) for name, part in self.parts.items()]
+        searches = ((FIND_TEXT, "find_text("), (FIND_NUMBER, "find_number("))
+        return [*(find for find, name in searches if name in "".join(code)), *code]
+
+    @property
+    def statements(self) -> list[str]:
+        """The body of a function that is given `row`; `result` is filled at its end."""
+        calls = [line for name, part in self.parts.items() for line in _call(self.layout, name, part, self.tensors)]
+        read = {name for part in self.parts.values() for name in part.inputs}
+        return [*_columns(self.layout, read, self.tensors), *calls]
+
+    @property
+    def result(self) -> Tensor:
+        """What the graph ends in."""
+        return self.tensors[self.model.graph.output[0].name]
+
+
+def body(layout: Layout, graph: bytes, row: Mapping[str, Array]) -> Body:
+    """The C of a graph. `row` is any row of its inputs, columns of shape (1,): it shows the shapes.
+
+    Raises ExportRefused for what cannot be expressed, when the functions are asked for at the latest.
+    """
+    model = to_core(onnx.load_from_string(graph))
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    parts: list[Part] = [Generated(one, constants) if isinstance(one, CoreGraph) else one for one in cut(model)]
+    return Body(layout, model, dict(zip(_names(parts), parts, strict=True)), _tensors(model, parts, row))
 
 
 def source(api: Api, row: Mapping[str, Array]) -> str:
-    """The whole file. `row` is any row of the model's inputs, columns of shape (1,): it shows the shapes.
+    """The whole file. `row` as for `body`.
 
     Raises ExportRefused for what cannot be expressed.
     """
-    model = to_core(onnx.load_from_string(api.bundle.files["model.onnx"]))
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    parts: list[Part] = [Generated(one, constants) if isinstance(one, CoreGraph) else one for one in cut(model)]
-    tensors = _tensors(model, parts, row)
-    names = _names(parts)
-    code = [part.code(name, tensors) for name, part in zip(names, parts, strict=True)]
-    helpers = [
-        find for find, name in ((FIND_TEXT, "find_text("), (FIND_NUMBER, "find_number(")) if name in "".join(code)
-    ]
-    score = _score(api, list(zip(names, parts, strict=True)), tensors, model.graph.output[0].name)
-    return "\n\n".join([_head(api), *helpers, *code, _missing(api), _link(api), score]) + "\n"
+    made = body(api.layout, api.bundle.files[MODEL], row)
+    return "\n\n".join([_head(api) + PRELUDE, *made.functions, _missing(api), _link(api), _score(api, made)]) + "\n"
 
 
 def _names(parts: Sequence[Part]) -> list[str]:
@@ -62,15 +97,18 @@ def _tensors(model: onnx.ModelProto, parts: Sequence[Part], row: Mapping[str, Ar
 
 
 def _head(api: Api) -> str:
-    return f"""/* {comment(api.title)}: what {api.name}.h describes. Written by lockstep export; do not edit.
+    return f"""/* {comment(api.title)}: what {api.name}.h describes. Written by Lockstep; do not edit.
 
-   The scores are those of Lockstep's own graph, compared on every row that the export was given. They are the same on
+   The scores are those of Lockstep's own graph, compared on every row that it was given. They are the same on
    any machine with IEEE 754 arithmetic as long as the compiler keeps to it: no -ffast-math, no contraction of a * b + c
    (which C99 and C11 modes of GCC do not do; elsewhere say -ffp-contract=off). */
 
 #include "{api.name}.h"
 
-#include <math.h>
+"""
+
+
+PRELUDE = """#include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -80,6 +118,7 @@ def _head(api: Api) -> str:
 #ifdef __clang__
 #pragma STDC FP_CONTRACT OFF
 #endif"""
+"""What the code of a body needs before it."""
 
 
 def _missing(api: Api) -> str:
@@ -109,37 +148,37 @@ static double probability(double raw)
 }}"""
 
 
-def _score(api: Api, parts: Sequence[tuple[str, Part]], tensors: Tensors, raw: str) -> str:
-    calls = [line for name, part in parts for line in _call(api, name, part, tensors)]
-    last = tensors[raw]
+def _score(api: Api, made: Body) -> str:
+    last = made.result
     return "\n".join(
         [
             f"double {api.name}_score(const struct {api.name}_row *row)",
             "{",
-            *_columns(api, {name for _, part in parts for name in part.inputs}, tensors),
-            *calls,
+            *made.statements,
             f"    return probability((double)*{'*' * (len(last.shape) - 1)}{last.name});",
             "}",
         ]
     )
 
 
-def _columns(api: Api, read: set[str], tensors: Tensors) -> Iterator[str]:
+def _columns(layout: Layout, read: set[str], tensors: Tensors) -> Iterator[str]:
     """The fields that a part takes as a tensor, each an array of one."""
-    for column in api.columns:
-        if column.name in read and column.dtype is not DType.STRING:
-            tensor = tensors[column.name]
-            yield f"    {tensor.parameter(tensor.name, constant=True)} = {{{{row->{api.fields[column.name]}}}}};"
+    for name, dtype in layout.dtypes.items():
+        if name in read and dtype is not DType.STRING:
+            tensor = tensors[name]
+            yield f"    {tensor.parameter(tensor.name, constant=True)} = {{{{row->{layout.fields[name]}}}}};"
 
 
-def _call(api: Api, name: str, part: Part, tensors: Tensors) -> Iterator[str]:
+def _call(layout: Layout, name: str, part: Part, tensors: Tensors) -> Iterator[str]:
     for output in part.outputs:
         tensor = tensors[output]
         yield f"    {tensor.parameter(tensor.name, constant=False)};"
-    texts = {column.name for column in api.columns if column.dtype is DType.STRING}
-    arguments = [_argument(f"row->{api.fields[one]}") if one in texts else tensors[one].name for one in part.inputs]
+    arguments = [_argument(layout, one, tensors) for one in part.inputs]
     yield f"    {name}({', '.join([*arguments, *(tensors[one].name for one in part.outputs)])});"
 
 
-def _argument(text: str) -> str:
+def _argument(layout: Layout, name: str, tensors: Tensors) -> str:
+    if layout.dtypes.get(name) is not DType.STRING:
+        return tensors[name].name
+    text = f"row->{layout.fields[name]}"
     return f"{text}.data, {text}.size"
