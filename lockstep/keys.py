@@ -20,7 +20,6 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lockstep import arrays
@@ -148,7 +147,9 @@ def _with_length(texts: pa.BinaryArray) -> pa.BinaryArray:
 
 
 def _join(prefix: bytes, parts: list[pa.BinaryArray]) -> pa.BinaryArray:
-    return pc.binary_join_element_wise(pa.scalar(prefix, pa.binary()), *parts, b"")
+    from pyarrow import compute  # 9 MB, which a scorer does not need
+
+    return compute.binary_join_element_wise(pa.scalar(prefix, pa.binary()), *parts, b"")
 
 
 def _one(value: Any, field: Field) -> int | str | bytes:

@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lockstep import arrays
@@ -23,18 +22,22 @@ _COUNT: Final = np.dtype("<u4")
 
 def join(*parts: pa.BinaryArray) -> pa.BinaryArray:
     """The bytes of each row, one part after the other."""
-    return pc.binary_join_element_wise(*parts, b"") if len(parts) > 1 else parts[0]
+    from pyarrow import compute  # 9 MB, which a scorer does not need
+
+    return compute.binary_join_element_wise(*parts, b"") if len(parts) > 1 else parts[0]
 
 
 def encode(column: pa.Array, dtype: DType) -> pa.BinaryArray:
     """The payload of each value of a column of the dtype's Arrow type, b"" for NULL."""
+    from pyarrow import compute
+
     if dtype.element is None:
         return column.cast(pa.binary()).fill_null(b"")
-    counts = pc.list_value_length(column).fill_null(0).to_numpy().astype(np.int64)
+    counts = column.value_lengths().fill_null(0).to_numpy().astype(np.int64)
     elements = column.flatten()
     head = arrays.of_matrix(counts.astype(_COUNT).view(np.uint8).reshape(-1, 4))
     lists = join(head, _bitmaps(elements, counts), *_elements(elements, counts, dtype.element))
-    return pc.if_else(column.is_null(), b"", lists)
+    return compute.if_else(column.is_null(), b"", lists)
 
 
 def _bitmaps(elements: pa.Array, counts: Ints) -> pa.BinaryArray:

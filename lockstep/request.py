@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lockstep.errors import BadColumn, TooManyRows, UnknownColumn
-from lockstep.plan import Array, Column, DType, Given, Plan
+from lockstep.errors import BadColumn, LockstepError, TooManyRows, UnknownColumn
+from lockstep.plan import Array, Column, DType, Given, Plan, Stored
 
 __all__ = ["Query", "Values", "check"]
 
@@ -46,13 +46,21 @@ def check(plan: Plan, columns: Mapping[str, Array | Values], t: Array | Values, 
     """
     for name in columns:
         if name not in plan.given:
-            raise UnknownColumn(name, plan.given)
+            raise _not_given(plan, name)
     wanted = [(name, column, columns[name]) for name, column in plan.given.items() if name in columns]
     if len(wanted) < len(plan.given):
         _check_missing(plan, columns)
     rows = _rows([(TIMES, len(t)), *((name, len(values)) for name, _, values in wanted)], max_rows)
     times = _times(t)
     return {name: _broadcast(_typed(column, values), rows) for name, column, values in wanted}, _broadcast(times, rows)
+
+
+def _not_given(plan: Plan, name: str) -> LockstepError:
+    column = plan.by_name.get(name)
+    if column is None or not isinstance(column.source, Stored):
+        return UnknownColumn(name, plan.given)
+    view = column.source.view
+    return BadColumn(name, f"is read from view {view!r}; to send it instead, name it among the features.")
 
 
 def _check_missing(plan: Plan, columns: Mapping[str, Array | Values]) -> None:

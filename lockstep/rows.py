@@ -19,7 +19,6 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lockstep import arrays, checksum, payload
@@ -98,7 +97,7 @@ def _event_us(table: pa.Table | pa.RecordBatch, name: str) -> Ints:
     found = _microseconds(table, name)
     if found.null_count:
         raise BadColumn(
-            name, "a row without an event timestamp cannot be stored", row=pc.index(found.is_null(), True).as_py()
+            name, "a row without an event timestamp cannot be stored", row=found.is_null().index(True).as_py()
         )
     return np.asarray(found.to_numpy())
 

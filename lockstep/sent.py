@@ -5,7 +5,7 @@ not read. Everything after the plan, the checks of a request, the reader, `resol
 value means the same whether it was sent or found.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +13,9 @@ import numpy as np
 from lockstep.bundle import Bundle
 from lockstep.errors import BadColumn, UnknownColumn
 from lockstep.plan import Array, Column, Computed, Given, Moment, Plan, Stored
+from lockstep.request import Values
 
-__all__ = ["null_as_stored", "with_sent"]
+__all__ = ["null_as_stored", "with_rows", "with_sent"]
 
 
 def with_sent(bundle: Bundle, names: Collection[str]) -> Bundle:
@@ -28,11 +29,25 @@ def with_sent(bundle: Bundle, names: Collection[str]) -> Bundle:
     return replace(bundle, manifest=replace(bundle.manifest, plan=_plan(bundle.plan, frozenset(names))))
 
 
-def null_as_stored(column: Column, values: Array) -> Array:
+def with_rows(
+    whole: Plan, mixed: Plan, rows: Mapping[str, Array | Values], sent: Mapping[str, Array | Values]
+) -> dict[str, Array | Values]:
+    """What a request says, as the plan for requests that send these features takes it: `rows` without the join keys
+    that nothing needs any more, and the features sent. Raises BadColumn for one that is among the rows too.
+    """
+    needed = {name: values for name, values in rows.items() if name in mixed.given or name not in whole.given}
+    for name in sent.keys() & needed.keys():
+        raise BadColumn(name, "is among the rows and among the features; send it as a feature alone.")
+    return {**needed, **{name: null_as_stored(mixed.by_name[name], values) for name, values in sent.items()}}
+
+
+def null_as_stored(column: Column, values: Array | Values) -> Array | Values:
     """A sent feature with the plan's default where it is NaN, as a stored one that is NULL. Shape (rows,)."""
-    if column.default is None or values.dtype.kind != "f":
+    kind = values.kind if isinstance(values, Values) else values.dtype.kind
+    if column.default is None or kind != "f":
         return values
-    return np.where(np.isnan(values), column.default, values)
+    found = np.asarray(values, np.float64)
+    return np.where(np.isnan(found), column.default, found)
 
 
 def _check_stored(plan: Plan, name: str) -> None:

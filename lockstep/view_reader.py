@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 import numpy as np
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from lockstep.errors import DefinitionDiffers
@@ -122,7 +121,7 @@ def _served(found: Unpacked, name: str, served: Served) -> Array:
     """The values of one field in the plan's dtype; any value where there is none."""
     values: Array
     if served is Served.STRING:
-        values = pc.fill_null(found.arrow(name), "").to_numpy(zero_copy_only=False).astype(object)
+        values = found.arrow(name).fill_null("").to_numpy(zero_copy_only=False).astype(object)
         return values
     values = found.values(name).astype(served.numpy)
     return values

@@ -50,9 +50,12 @@ class AsyncClient:
         timeout_s: float | None = None,
         explain: bool = False,
         strict: bool = False,
+        features: Columns | None = None,
     ) -> Prediction:
         """As `Client.predict`."""
-        request = requests.predict(model, columns, version, at, explain=explain, strict=strict)
+        request = requests.predict(
+            model, columns, version, at, explain=explain, strict=strict, features=features
+        )
         prediction: Prediction = await self._ask(self._predict, request, timeout_s)
         return prediction
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lockstep_client.columns import TIMES, fill, times_us
 from lockstep_client.errors import InvalidArgument
@@ -26,18 +27,35 @@ class Request:
     at: object = None
     explain: bool = False
     strict: bool = False
+    features: Columns | None = None
 
     def message(self) -> pb.PredictRequest:
         """What is sent. Raises InvalidArgument."""
-        return predict(self.model, self.columns, self.version, self.at, explain=self.explain, strict=self.strict)
+        return predict(
+            self.model,
+            self.columns,
+            self.version,
+            self.at,
+            explain=self.explain,
+            strict=self.strict,
+            features=self.features,
+        )
 
 
 def predict(
-    model: str, columns: Columns, version: str, at: object, *, explain: bool, strict: bool = False
+    model: str,
+    columns: Columns,
+    version: str,
+    at: object,
+    *,
+    explain: bool,
+    strict: bool = False,
+    features: Columns | None = None,
 ) -> pb.PredictRequest:
     """The request of a `Predict`. Raises InvalidArgument, naming the column and the row."""
     request = pb.PredictRequest(model=model, version=version, explain=explain, strict=strict)
-    _fill(request, columns, at)
+    longest = _fill(request, columns, at)
+    _fill_columns(request.features, features or {}, longest)
     return request
 
 
@@ -53,19 +71,25 @@ def model(name: str, version: str) -> pb.GetModelRequest:
     return pb.GetModelRequest(model=name, version=version)
 
 
-def _fill(request: pb.PredictRequest | pb.GetFeaturesRequest, columns: Columns, at: object) -> None:
-    """Columns and times, the same field numbers in both messages."""
-    longest, rows = "", 1
-    for name, values in columns.items():
-        count = fill(request.columns.add(name=name), values)
-        if count != 1:
-            _check_length(name, count, longest, rows)
-            longest, rows = name, count
+def _fill(request: pb.PredictRequest | pb.GetFeaturesRequest, columns: Columns, at: object) -> tuple[str, int]:
+    """Columns and times, the same field numbers in both messages. Returns a column with most values, and how many."""
+    longest, rows = _fill_columns(request.columns, columns, ("", 1))
     if at is not None:
         t = times_us(at)
         if t.size != 1:
             _check_length(TIMES, t.size, longest, rows)
+            longest, rows = TIMES, t.size
         request.MergeFromString(packed_field(_TIMES_FIELD, t.astype("<i8", copy=False).tobytes()))
+    return longest, rows
+
+
+def _fill_columns(into: Any, columns: Columns, longest: tuple[str, int]) -> tuple[str, int]:
+    for name, values in columns.items():
+        count = fill(into.add(name=name), values)
+        if count != 1:
+            _check_length(name, count, *longest)
+            longest = name, count
+    return longest
 
 
 def _check_length(name: str, count: int, longest: str, rows: int) -> None:

@@ -54,6 +54,7 @@ class Client:
         timeout_s: float | None = None,
         explain: bool = False,
         strict: bool = False,
+        features: Columns | None = None,
     ) -> Prediction:
         """The scores of every row.
 
@@ -61,8 +62,11 @@ class Client:
         where they name no zone), datetime64 or whole microseconds; None: the server's clock. `explain` also brings what
         the model was given. `strict` asks for an error instead of a default: where a feature of any row is missing or
         stale, or the model gives no number, it raises FailedPrecondition; where the store does not answer, Unavailable.
+        `features` holds stored features by name that take the place of what is stored, in every row; NaN is NULL.
         """
-        request = requests.predict(model, columns, version, at, explain=explain, strict=strict)
+        request = requests.predict(
+            model, columns, version, at, explain=explain, strict=strict, features=features
+        )
         prediction: Prediction = self._ask(self._predict, request, timeout_s)
         return prediction
 

@@ -8,7 +8,7 @@ import click
 from rich.table import Table
 
 from lockstep.cli.ask import COLUMNS_ARE_OPTIONS, Question, asking, question_options
-from lockstep.cli.columns import Values
+from lockstep.cli.columns import Values, read_columns
 from lockstep.cli.console import console
 from lockstep.cli.explanation import MOST_ROWS, Explanation, at, plain_features
 from lockstep.plan import Plan
@@ -26,11 +26,20 @@ RUNGS = {
 
 @click.command(context_settings=COLUMNS_ARE_OPTIONS)
 @question_options
+@click.option(
+    "--feature",
+    "sent",
+    multiple=True,
+    metavar="NAME=VALUE[,VALUE...]",
+    help="A stored feature that goes with the request and takes the place of what is stored.",
+)
 @click.option("--explain", is_flag=True, help="Show what the model was given for each row, and why.")
 @click.option("--strict", is_flag=True, help="Take an error instead of a default: exit status 1, and no score.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
 @click.pass_context
-def predict(context: click.Context, /, explain: bool, strict: bool, as_json: bool, **options: Any) -> None:
+def predict(
+    context: click.Context, /, sent: tuple[str, ...], explain: bool, strict: bool, as_json: bool, **options: Any
+) -> None:
     """Ask a running server for scores.
 
     Every other option names a column of the model, a join key or a request feature, and its values by row, with commas
@@ -46,6 +55,7 @@ def predict(context: click.Context, /, explain: bool, strict: bool, as_json: boo
       lockstep predict --ip 1 --app 2,3,5 --device 1 --os 13 --channel 477 --at 2017-11-09T04:00:00Z
       lockstep predict --ip 1 --app 2 --device 1 --os 13 --channel 477 --explain
       lockstep predict --ip 1 --app 2 --device 1 --os 13 --channel 477 --strict
+      lockstep predict --ip 1 --app 2 --device 1 --os 13 --channel 477 --feature clicks_24h_by_ip=7
     """
     question = Question.read(context, **options)
     with asking(question.dial) as client:
@@ -56,6 +66,7 @@ def predict(context: click.Context, /, explain: bool, strict: bool, as_json: boo
             at=question.at,
             explain=explain,
             strict=strict,
+            features=read_columns([f"--{text}" for text in sent]),
         )
         if as_json:
             click.echo(json.dumps(plain(answer)))

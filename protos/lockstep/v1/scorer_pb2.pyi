@@ -47,20 +47,22 @@ ORIGIN_DEFAULT: Origin
 ORIGIN_LIVE: Origin
 
 class PredictRequest(_message.Message):
-    __slots__ = ("model", "version", "columns", "event_timestamp_us", "explain", "strict")
+    __slots__ = ("model", "version", "columns", "event_timestamp_us", "explain", "strict", "features")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     EVENT_TIMESTAMP_US_FIELD_NUMBER: _ClassVar[int]
     EXPLAIN_FIELD_NUMBER: _ClassVar[int]
     STRICT_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: str
     columns: _containers.RepeatedCompositeFieldContainer[Column]
     event_timestamp_us: _containers.RepeatedScalarFieldContainer[int]
     explain: bool
     strict: bool
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[Column, _Mapping]]] = ..., event_timestamp_us: _Optional[_Iterable[int]] = ..., explain: bool = ..., strict: bool = ...) -> None: ...
+    features: _containers.RepeatedCompositeFieldContainer[Column]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[Column, _Mapping]]] = ..., event_timestamp_us: _Optional[_Iterable[int]] = ..., explain: bool = ..., strict: bool = ..., features: _Optional[_Iterable[_Union[Column, _Mapping]]] = ...) -> None: ...
 
 class Column(_message.Message):
     __slots__ = ("name", "int64s", "doubles", "strings")
