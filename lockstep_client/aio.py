@@ -53,9 +53,7 @@ class AsyncClient:
         features: Columns | None = None,
     ) -> Prediction:
         """As `Client.predict`."""
-        request = requests.predict(
-            model, columns, version, at, explain=explain, strict=strict, features=features
-        )
+        request = requests.predict(model, columns, version, at, explain=explain, strict=strict, features=features)
         prediction: Prediction = await self._ask(self._predict, request, timeout_s)
         return prediction
 

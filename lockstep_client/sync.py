@@ -64,9 +64,7 @@ class Client:
         stale, or the model gives no number, it raises FailedPrecondition; where the store does not answer, Unavailable.
         `features` holds stored features by name that take the place of what is stored, in every row; NaN is NULL.
         """
-        request = requests.predict(
-            model, columns, version, at, explain=explain, strict=strict, features=features
-        )
+        request = requests.predict(model, columns, version, at, explain=explain, strict=strict, features=features)
         prediction: Prediction = self._ask(self._predict, request, timeout_s)
         return prediction
 

@@ -25,12 +25,14 @@ from lockstep.ragged import Ints
 from lockstep.resolve import PlanRows, Resolved, ViewRows, resolve
 from lockstep.status import PRESENT, Rung
 from serving.answers import Cached, Origin, Scores, ViewSummary
-from serving.lane import Lane, found_in_time, scored, summaries
+from serving.lane import Lane
 from serving.metrics import LaneMeter, current
 from serving.predictions import Found, Predictions
 from serving.reader import Reader
+from serving.reading import found_in_time
 from serving.redis import RedisClient, open_client
 from serving.room import Room
+from serving.scoring import scored, summaries
 from serving.settings import Settings
 from serving.single_flight import Flight, Missing, Scored, SingleFlight
 from serving.strict import refusal_of_cached

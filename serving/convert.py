@@ -1,7 +1,7 @@
 """The one place where the protobuf of lockstep.v1 meets domain values."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any
@@ -20,7 +20,7 @@ from serving.explain import FeatureColumn
 from serving.models import Catalogue
 from serving.scorer import Query
 
-__all__ = ["description", "failure", "features", "in_stream", "listing", "query", "reply"]
+__all__ = ["description", "failure", "features", "in_stream", "listing", "query", "reply", "sent"]
 
 Request = pb.PredictRequest | pb.GetFeaturesRequest
 
@@ -40,19 +40,28 @@ def query(request: Request, *, max_rows: int, explain: bool = False, strict: boo
     """
     if not request.model:
         raise BadRequest("the request names no model; set `model`.")
-    columns: dict[str, Values] = {}
-    for column in request.columns:
-        name = column.name
-        if name in columns:
-            raise BadColumn(name, "sent twice; every column is named at most once.")
-        found = _KINDS.get(column.WhichOneof("values"))
-        if found is None:
-            raise BadColumn(name, "carries no values; set one of int64s, doubles or strings.")
-        kind, values_of = found
-        columns[name] = _values(name, kind, values_of(column), max_rows)
+    columns = _columns(request.columns, max_rows)
     times = request.event_timestamp_us
     t = _values("event_timestamp_us", "i", times, max_rows) if times else None
     return Query(request.model, request.version, columns, t, explain, strict)
+
+
+def sent(request: pb.PredictRequest, *, max_rows: int) -> dict[str, Values]:
+    """The stored features that a request carries itself. Raises as `query`."""
+    return _columns(request.features, max_rows) if request.features else {}
+
+
+def _columns(columns: Iterable[pb.Column], max_rows: int) -> dict[str, Values]:
+    found: dict[str, Values] = {}
+    for column in columns:
+        name = column.name
+        if name in found:
+            raise BadColumn(name, "sent twice; every column is named at most once.")
+        kind = _KINDS.get(column.WhichOneof("values"))
+        if kind is None:
+            raise BadColumn(name, "carries no values; set one of int64s, doubles or strings.")
+        found[name] = _values(name, kind[0], kind[1](column), max_rows)
+    return found
 
 
 _KINDS: dict[str | None, tuple[str, Callable[[pb.Column], Sequence[Any]]]] = {

@@ -9,25 +9,20 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lockstep.bundle import Bundle
 from lockstep.errors import Overloaded
-from lockstep.plan import Array, Plan
-from lockstep.resolve import PlanRows, Resolved, ViewRows, resolve
-from lockstep.status import Rung, Status
+from lockstep.resolve import Resolved, resolve
+from lockstep.status import Rung
 from serving.answers import Scores, ViewSummary
 from serving.metrics import (
     ANSWER,
     CHECK,
-    MODEL,
     READ,
-    TRANSFORM,
     Batch,
     Dropped,
     FoundRows,
@@ -36,14 +31,14 @@ from serving.metrics import (
     begun,
     current,
 )
+from serving.pace import HOLD_S, Pace
+from serving.reading import Read, Rows, found, said_late, unreachable
 from serving.room import Room
+from serving.scoring import parts, scored, summaries
 from serving.strict import refusal
 from serving.together import Joined, Unchecked, one_by_one, together
 
-__all__ = ["Lane", "Read", "found_in_time", "scored", "summaries"]
-
-Rows = Mapping[str, ViewRows] | PlanRows
-Read = Callable[[Plan, Mapping[str, Array], int], Awaitable[Rows]]
+__all__ = ["Lane"]
 
 QUIET_TURNS = 2
 """Turns of the event loop without a new request after which a batch starts. A turn takes some 10 µs."""
@@ -70,17 +65,58 @@ class _Waiting(asyncio.Future[Scores]):
     def cancel(self, msg: object = None) -> bool:
         """As a future; a batch that nobody waits for any more needs no rows."""
         cancelled = super().cancel(msg)
-        if self.batch is not None and all(one.done() for one in self.batch.requests):
-            _give_up(self.batch.reading)
+        if self.batch is not None:
+            self.batch.end_if_done()
         return cancelled
 
 
-@dataclass(frozen=True)
 class _Batch:
-    """Requests that share a read."""
+    """Requests that share a read, and the one task that reads and answers."""
 
-    requests: Sequence[_Waiting]
-    reading: "asyncio.Future[Rows]"
+    __slots__ = ("_answer_late", "_given_up", "_loop", "_task", "_timer", "requests")
+
+    def __init__(
+        self,
+        requests: Sequence[_Waiting],
+        answer_late: Callable[[list[_Waiting]], None],
+        given_up: Callable[["asyncio.Task[None]"], None],
+    ) -> None:
+        """For the task that this is called in. `given_up` is told of it where nobody waits for it any more: a reader
+        may never end, even when it is cancelled.
+        """
+        self.requests, self._answer_late, self._given_up = requests, answer_late, given_up
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        for one in requests:
+            one.batch = self
+        self._timer = self._loop.call_later(self._left_s(), self._on_time)
+
+    def _left_s(self) -> float:
+        """Until the first request's time for the store ends; 0 where nobody waits any more."""
+        soonest_s = min((one.read_by_s for one in self.requests if not one.done()), default=0.0)
+        return max(soonest_s - time.monotonic(), 0.0)
+
+    def _on_time(self) -> None:
+        """A request whose time runs out is answered without the store; the others go on waiting."""
+        now_s = time.monotonic()
+        late = [one for one in self.requests if one.read_by_s <= now_s and not one.done()]
+        if late:
+            said_late()
+            self._answer_late(late)
+        if not self.end_if_done():
+            self._timer = self._loop.call_later(self._left_s(), self._on_time)
+
+    def end_if_done(self) -> bool:
+        """Give the read up where nobody waits for it."""
+        done = all(one.done() for one in self.requests)
+        if done and self._task is not None:
+            self._task.cancel()
+            self._given_up(self._task)
+        return done
+
+    def read(self) -> None:
+        """The store has answered."""
+        self._timer.cancel()
+        self._task = None
 
 
 class Lane:
@@ -108,6 +144,8 @@ class Lane:
         self._under_way: set[asyncio.Task[None]] = set()
         self._woken = False
         self._overtaking: asyncio.TimerHandle | None = None
+        self._held: asyncio.TimerHandle | None = None
+        self._pace = Pace()
 
     @property
     def load(self) -> Load:
@@ -149,23 +187,34 @@ class Lane:
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start soon. While a batch is under way, wait for it; a store that is slow holds nobody back for long."""
         if self._woken:
+            if self._held is not None and not self._pace.alone(len(self._waiting)):
+                self._held.cancel()
+                self._let_go()
             return
         if not self._under_way:
             self._woken = True
             loop.call_soon(self._gather, loop, 0, 0)
         elif self._overtaking is None:
-            left_s = min(one.read_by_s for one in self._waiting) - time.monotonic()
-            self._overtaking = loop.call_later(max(min(self._hold_s, left_s), 0.0), self._start)
+            self._overtaking = loop.call_later(self._at_most(self._hold_s), self._start)
+
+    def _at_most(self, hold_s: float) -> float:
+        """So long, and no longer than the store's share of any request that waits."""
+        return max(min(hold_s, min(one.read_by_s for one in self._waiting) - time.monotonic()), 0.0)
 
     def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, quiet: int) -> None:
-        """Let the loop turn while requests come in: those that gRPC has received need a few turns to get here."""
+        """Let the loop turn while requests come in: what other connections have received needs a turn or two."""
         waiting = len(self._waiting)
         quiet = quiet + 1 if waiting == seen else 0
         if quiet < QUIET_TURNS and waiting < MOST_GATHERED:
             loop.call_soon(self._gather, loop, waiting, quiet)
+        elif waiting and self._pace.alone(waiting):
+            self._held = loop.call_later(self._at_most(HOLD_S), self._let_go)
         else:
-            self._woken = False
-            self._start()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._held, self._woken = None, False
+        self._start()
 
     def _start(self) -> None:
         if self._overtaking is not None:
@@ -173,6 +222,7 @@ class Lane:
             self._overtaking = None
         batch = self._next_batch()
         if batch:
+            self._pace.began(len(batch))
             loop = asyncio.get_running_loop()
             task = loop.create_task(self._run(batch))
             self._under_way.add(task)
@@ -208,10 +258,10 @@ class Lane:
             batch, joined = self._checked(batch)
             marks[CHECK] = time.perf_counter()
             if joined is not None:
-                found = await self._found(joined, batch) if self.bundle.plan.views else {}
+                rows = await self._found(joined, batch) if self.bundle.plan.views else {}
                 marks[READ] = time.perf_counter()
                 if not all(one.done() for one in batch):
-                    self._answer(batch, joined, found)
+                    self._answer(batch, joined, rows)
         except BaseException as error:
             for waiting in batch:
                 if not waiting.done():
@@ -236,41 +286,30 @@ class Lane:
 
     async def _found(self, joined: Joined, batch: Sequence[_Waiting]) -> Rows:
         """The rows of every view. A request whose time runs out meanwhile is answered without the store."""
-        plan = self.bundle.plan
-        reading = asyncio.ensure_future(self._read(plan, joined.given, len(joined.t)))
-        shared = _Batch(batch, reading)
-        for one in batch:
-            one.batch = shared
+        shared = _Batch(batch, self._answer_late, self._done)
         try:
-            while not await _done_by(reading, _soonest_s(batch)):
-                self._answer_late([one for one in batch if one.read_by_s <= time.monotonic() and not one.done()])
-                if all(one.done() for one in batch):
-                    break
+            return await found(self._read, self.bundle.plan, joined.given, len(joined.t))
         finally:
-            _give_up(reading)
-        found = _result(reading)
-        return _unreachable(plan, len(joined.t)) if found is None else found
+            shared.read()
 
     def _answer_late(self, late: list[_Waiting]) -> None:
         """Without the store: a request gets an answer before its deadline."""
-        if late:
-            marks = current.get()
-            assert marks is not None, "every batch has them"
-            late_marks = marks.copy()
-            late_marks[READ] = time.perf_counter()
-            batch_goes_on = current.set(late_marks)
-            log.error("the store did not answer in its share of the deadline", extra={"reason": "store too slow"})
-            late, joined = self._checked(late)
-            assert joined is not None, "they were checked before"
-            self._answer(late, joined, _unreachable(self.bundle.plan, len(joined.t)))
-            current.reset(batch_goes_on)
+        marks = current.get()
+        assert marks is not None, "every batch has them"
+        late_marks = marks.copy()
+        late_marks[READ] = time.perf_counter()
+        batch_goes_on = current.set(late_marks)
+        late, joined = self._checked(late)
+        assert joined is not None, "they were checked before"
+        self._answer(late, joined, unreachable(self.bundle.plan, len(joined.t)))
+        current.reset(batch_goes_on)
 
-    def _answer(self, batch: Sequence[_Waiting], joined: Joined, found: Rows) -> None:
-        resolved = resolve(self.bundle.plan, found, joined.given, joined.t)
+    def _answer(self, batch: Sequence[_Waiting], joined: Joined, rows: Rows) -> None:
+        resolved = resolve(self.bundle.plan, rows, joined.given, joined.t)
         lengths, manifest = joined.lengths, self.bundle.manifest
         scores, rungs = scored(self.bundle, resolved, lengths)
         outcomes = summaries(resolved, lengths)
-        for one, part, views in zip(batch, _parts(lengths), outcomes, strict=True):
+        for one, part, views in zip(batch, parts(lengths), outcomes, strict=True):
             refused = refusal(resolved, rungs, part) if one.strict else None
             if refused is not None and not one.done():
                 one.set_exception(refused)
@@ -295,123 +334,6 @@ class Lane:
             self._meter.answered(Batch(joined.lengths, rungs, rows, since_s, marks))
 
 
-def _parts(lengths: Sequence[int]) -> Iterator[slice]:
-    """Where the rows of each request lie."""
-    first = 0
-    for length in lengths:
-        yield slice(first, first + length)
-        first += length
-
-
-def _soonest_s(batch: Sequence[_Waiting]) -> float:
-    """When the first request's time for the store ends; at once where nobody waits any more."""
-    return min((one.read_by_s for one in batch if not one.done()), default=0.0)
-
-
 def _ends(error: BaseException) -> bool:
     """Whether it means the end of the loop rather than a failure of this batch."""
     return not isinstance(error, Exception)
-
-
-async def found_in_time(read: Read, plan: Plan, given: Mapping[str, Array], rows: int, read_by_s: float) -> Rows:
-    """What a reader finds; all UNREACHABLE where it fails, or is not done by `read_by_s` on the monotonic clock."""
-    if not plan.views:
-        return {}
-    task = asyncio.ensure_future(read(plan, given, rows))
-    try:
-        if not await _done_by(task, read_by_s):
-            log.error("the store did not answer in its share of the deadline", extra={"reason": "store too slow"})
-    finally:
-        _give_up(task)
-    found = _result(task)
-    return _unreachable(plan, rows) if found is None else found
-
-
-async def _done_by(reading: "asyncio.Future[Rows]", moment_s: float) -> bool:
-    """Wait for a reader. Not wait_for: that waits for the cancelled reader, which may never give up."""
-    await asyncio.wait({reading}, timeout=max(moment_s - time.monotonic(), 0.0))
-    return reading.done()
-
-
-def _give_up(reading: "asyncio.Future[Rows]") -> None:
-    if not reading.done():
-        reading.add_done_callback(_result)  # it may still fail, and nobody else is there to be told
-        reading.cancel()
-
-
-def _result(reading: "asyncio.Future[Rows]") -> Rows | None:
-    """What it found; None where it failed, which is logged, or is not done."""
-    if not reading.done() or reading.cancelled():
-        return None
-    if reading.exception() is not None:
-        log.error("the reader failed", exc_info=reading.exception(), extra={"reason": "reader failed"})
-        return None
-    return reading.result()
-
-
-def _unreachable(plan: Plan, rows: int) -> PlanRows:
-    return PlanRows.missing(plan, rows, Status.UNREACHABLE)
-
-
-def scored(bundle: Bundle, resolved: Resolved, lengths: Sequence[int]) -> tuple[NDArray[np.float64], NDArray[np.int8]]:
-    """Probabilities and rungs of all rows. Where the model fails for the whole, each request is tried by itself."""
-    rows = sum(lengths)
-    scores, rungs = _run(bundle, resolved.columns, rows, alone=len(lengths) == 1), resolved.rungs()
-    if scores is None and len(lengths) == 1:
-        scores = np.full(rows, np.nan)
-    if scores is None:
-        each = []
-        for length, part in zip(lengths, _parts(lengths), strict=True):
-            columns = {name: values[part] for name, values in resolved.columns.items()}
-            found = _run(bundle, columns, length, alone=True)
-            each.append(np.full(length, np.nan) if found is None else found)
-        scores = np.concatenate(each)
-    broken = ~np.isfinite(scores)
-    if broken.any():
-        log.error("the model gave no number, its prior is answered", extra={"reason": "no number", **_facts(bundle)})
-        scores, rungs = np.where(broken, bundle.manifest.prior, scores), np.where(broken, np.int8(Rung.PRIOR), rungs)
-    return scores, rungs
-
-
-def _run(bundle: Bundle, columns: Mapping[str, Array], rows: int, *, alone: bool) -> NDArray[np.float64] | None:
-    """None where the model fails. On the event loop: a run takes about as long as the way to a thread and back."""
-    try:
-        inputs = bundle.inputs(columns, rows)
-        transformed_s = time.perf_counter()
-        scores = bundle.score_inputs(inputs)
-        marks = current.get()
-        if marks is not None:
-            marks[TRANSFORM], marks[MODEL] = transformed_s, time.perf_counter()
-    except Exception:  # functions and graphs are the user's: anything can come out of them
-        if alone:
-            log.exception("the model failed, its prior is answered", extra={"reason": "model failed", **_facts(bundle)})
-        return None
-    return scores
-
-
-def _facts(bundle: Bundle) -> dict[str, str]:
-    return {"model": bundle.manifest.name, "version": bundle.manifest.version}
-
-
-def summaries(resolved: Resolved, lengths: Sequence[int]) -> list[tuple[ViewSummary, ...]]:
-    """For each request what was found, counted per view over its rows; `lengths` are the requests' rows, in order."""
-    stored = resolved.plan.stored_columns
-    names = tuple(view.name for view in stored.views)
-    if not names:
-        return [()] * len(lengths)
-    shape = len(lengths), len(names)
-    owner = np.repeat(np.arange(len(lengths)), lengths) * len(names) + stored.view_of[:, None]
-    tally = np.bincount((owner * len(Status) + resolved.found).ravel(), minlength=shape[0] * shape[1] * len(Status))
-    if resolved.replaced.any():
-        defaulted = np.bincount(owner[resolved.replaced], minlength=shape[0] * shape[1])
-    else:
-        defaulted = np.zeros(shape[0] * shape[1], np.int64)
-    each = np.concatenate([tally.reshape(*shape, len(Status)), defaulted.reshape(*shape, 1)], axis=2)
-    return [_summaries(names, one.tobytes()) for one in each]
-
-
-@lru_cache(maxsize=4096)
-def _summaries(names: tuple[str, ...], counts: bytes) -> tuple[ViewSummary, ...]:
-    """Most requests have one of a few outcomes; the same outcome is the same object."""
-    rows = np.frombuffer(counts, np.int64).reshape(len(names), len(Status) + 1).tolist()
-    return tuple(ViewSummary(name, tuple(row[:-1]), row[-1]) for name, row in zip(names, rows, strict=True))

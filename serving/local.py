@@ -8,19 +8,16 @@ stored, in every row.
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
-from functools import lru_cache
 from threading import Thread
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from lockstep.bundle import Bundle
-from lockstep.errors import BadColumn, BadRequest
+from lockstep.errors import BadRequest
 from lockstep.model import CACHED
 from lockstep.model_store import CHAMPION, ModelStore
-from lockstep.plan import Array, Plan, Stored
-from lockstep.sent import null_as_stored, with_sent
 from serving.columns import Columns, arrays, times_us
 from serving.deadline import Deadline
 from serving.loop import new_loop
@@ -31,8 +28,6 @@ from serving.settings import Settings
 
 __all__ = ["AsyncLocalScorer", "LocalScorer"]
 
-MOST_MIXES = 64
-"""Sets of sent features of which a scorer is kept."""
 MOST_ROWS = 2**31 - 1
 """A caller in one's own process needs no guard against itself."""
 
@@ -77,7 +72,7 @@ class AsyncLocalScorer:
         if self.bundle.manifest.kind == CACHED.name:
             raise BadRequest("a cached model is answered by a server; load the model whose predictions it has.")
         self._reader = reader if reader is not None else open_reader(self._settings)
-        self._scorer_of = lru_cache(MOST_MIXES)(self._scorer)
+        self._scorer = Scorer(_Only(self.bundle), self._reader, self._settings)
 
     def _load(self, name: str, version: str) -> Bundle:
         return ModelStore(self._settings.models_url, self._settings.bundle_key).load(name, version)
@@ -90,6 +85,7 @@ class AsyncLocalScorer:
         at: object = None,
         timeout_s: float | None = None,
         explain: bool = False,
+        strict: bool = False,
     ) -> Scores:
         """The score of every row; a store that is slow or fails does not raise, the rung says so.
 
@@ -97,31 +93,13 @@ class AsyncLocalScorer:
         the place of what is stored, in every row: their status is REQUEST, and NaN is NULL. A view of which all
         features are sent is not read, and join keys that only such views need may be left out. `at` is t, one for all
         rows or one per row: datetimes (UTC where they name no zone), datetime64 or whole microseconds; None: now.
+        `strict` asks for an error instead of an answer below the first rung: RowRefused or RowUnreachable.
 
         Raises UnknownColumn or BadColumn naming the column and the row.
         """
-        sent = arrays(features or {})
-        scorer, plan = self._scorer_of(frozenset(sent))
-        columns = {**self._rows(rows, plan), **{name: null_as_stored(plan.by_name[name], sent[name]) for name in sent}}
-        query = Query("", "", columns, times_us(at), explain)
+        query = Query("", "", arrays(rows), times_us(at), explain, strict, arrays(features or {}))
         patience_s = self._settings.default_deadline_ms / 1e3 if timeout_s is None else timeout_s
-        return await scorer.score(query, Deadline.after(patience_s))
-
-    def _scorer(self, sent: Collection[str]) -> tuple[Scorer, Plan]:
-        """The scorer of requests that send these features, and its plan."""
-        bundle = with_sent(self.bundle, sent)
-        return Scorer(_Only(bundle), self._reader, self._settings), bundle.plan
-
-    def _rows(self, rows: Columns, plan: Plan) -> Mapping[str, Array]:
-        """The columns of the rows, without the join keys that nothing needs any more."""
-        whole = self.bundle.plan
-        for name in rows:
-            source = whole.by_name[name].source if name in whole.by_name else None
-            if isinstance(source, Stored):
-                raise BadColumn(
-                    name, f"is read from view {source.view!r}; to send it instead, name it among the features."
-                )
-        return arrays({name: values for name, values in rows.items() if name in plan.given or name not in whole.given})
+        return await self._scorer.score(query, Deadline.after(patience_s))
 
     async def prepare(self) -> None:
         """Ask the store what its views mean. Raises DefinitionDiffers; a store that does not answer is no error."""
@@ -189,10 +167,13 @@ class LocalScorer:
         at: object = None,
         timeout_s: float | None = None,
         explain: bool = False,
+        strict: bool = False,
     ) -> Scores:
         """As `AsyncLocalScorer.predict`."""
         return self._thread.run(
-            lambda: self._scorer.predict(rows, features=features, at=at, timeout_s=timeout_s, explain=explain)
+            lambda: self._scorer.predict(
+                rows, features=features, at=at, timeout_s=timeout_s, explain=explain, strict=strict
+            )
         )
 
     def close(self) -> None:

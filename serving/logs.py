@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 from lockstep.times import format_time
 
-__all__ = ["JsonLines", "OncePerPeriod", "configure"]
+__all__ = ["PERIOD_S", "JsonLines", "OncePerPeriod", "configure"]
 
 PERIOD_S = 60.0
+"""Between two lines that say the same."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 

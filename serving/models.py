@@ -124,7 +124,7 @@ class Models:
                 raise UnknownModel(name, None, names)
             self._unloaded.discard(name)
             self._refused = {key: refusal for key, refusal in self._refused.items() if key[0] != name}
-            self.catalogue = _replaced(self.catalogue, name, self._model(name, self.catalogue))
+            self._put(_replaced(self.catalogue, name, self._model(name, self.catalogue)))
             for (refused, version), refusal in self._refused.items():
                 if refused == name:
                     raise BundleRefused(f"version {version} of model {name!r} is not served: {refusal.why}")
@@ -135,7 +135,7 @@ class Models:
             if name not in self._unloaded and name not in self.catalogue.names():
                 raise UnknownModel(name, None, self.catalogue.names())
             self._unloaded.add(name)
-            self.catalogue = _replaced(self.catalogue, name, Catalogue())
+            self._put(_replaced(self.catalogue, name, Catalogue()))
 
     def published(self) -> list[Published]:
         """Every version in the store or served, by name, oldest first; blocking. Raises OSError for a bad store."""
@@ -174,8 +174,13 @@ class Models:
                 )
                 continue
             after = _replaced(after, name, parts)
-        self.catalogue = after
+        self._put(after)
         return after.bundles.keys() != before.bundles.keys() or after.aliases != before.aliases
+
+    def _put(self, after: Catalogue) -> None:
+        """Serve from another catalogue from now on."""
+        before, self.catalogue = self.catalogue, after
+        _tell(before, after)
 
     def _names(self) -> list[str]:
         try:
@@ -214,8 +219,9 @@ class Models:
             bundle = self._store.load(name, version)
             self._admit(bundle)
         except (LockstepError, OSError) as error:
-            facts = {"model": name, "version": version}
-            log.error("bundle refused, what was served before stays", exc_info=True, extra=facts)
+            if refusal is None or refusal.why != str(error):  # else it was said before
+                facts = {"model": name, "version": version}
+                log.error("bundle refused, what was served before stays", exc_info=True, extra=facts)
             self._refused[key] = _Refusal(time.monotonic(), str(error))
             return None
         self._refused.pop(key, None)
@@ -228,3 +234,13 @@ def _replaced(catalogue: Catalogue, name: str, parts: Catalogue) -> Catalogue:
     others = {key: bundle for key, bundle in catalogue.bundles.items() if key[0] != name}
     aliases = {key: version for key, version in catalogue.aliases.items() if key[0] != name}
     return Catalogue({**others, **parts.bundles}, {**aliases, **parts.aliases})
+
+
+def _tell(before: Catalogue, after: Catalogue) -> None:
+    """A line for every alias that means another version now, and for every version that is gone."""
+    for name, alias in sorted(before.aliases.keys() | after.aliases.keys()):
+        was, now = before.aliases.get((name, alias), ""), after.aliases.get((name, alias), "")
+        if was != now:
+            log.info("alias moved", extra={"model": name, "alias": alias, "version": now, "before": was})
+    for name, version in sorted(before.bundles.keys() - after.bundles.keys()):
+        log.info("version no longer served", extra={"model": name, "version": version})

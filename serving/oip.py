@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lockstep.errors import BadColumn, BadRequest, UnknownColumn, did_you_mean
-from lockstep.plan import Array, DType, Plan
+from lockstep.plan import Array, DType, Given, Plan, Stored
 from lockstep.request import TIMES
 from lockstep.status import Status
 from protos.inference import grpc_service_pb2 as pb
@@ -65,7 +65,7 @@ def outputs(plan: Plan) -> dict[str, tuple[str, int]]:
 
 
 def read(request: pb.ModelInferRequest, plan: Plan, *, max_rows: int) -> Asked:
-    """What a request asks of a model with this plan.
+    """What a request asks of a model with this plan. A tensor with the name of a stored feature takes its place.
 
     The scorer checks the columns as a whole; here each tensor is. Raises UnknownColumn, BadColumn or BadRequest.
     """
@@ -76,8 +76,10 @@ def read(request: pb.ModelInferRequest, plan: Plan, *, max_rows: int) -> Asked:
     buffers = _buffers(tensors, request.raw_input_contents)
     columns = _columns(tensors, buffers, plan, max_rows)
     times = columns.pop(TIMES, None)
+    sent = {name: columns.pop(name) for name in plan.stored_columns.names if name in columns}
+    event_us = _event_us(times, t)
     return Asked(
-        Query(request.model_name, request.model_version, columns, _event_us(times, t), strict=strict),
+        Query(request.model_name, request.model_version, columns, event_us, strict=strict, sent=sent),
         timeout_us,
         _wanted(request.outputs, plan),
         raw=buffers is not None or not tensors,
@@ -97,8 +99,8 @@ def _columns(tensors: Iterable[Tensor], buffers: Sequence[bytes] | None, plan: P
 
 
 def _dtype(name: str, plan: Plan) -> DType:
-    column = plan.given.get(name)
-    if column is not None:
+    column = plan.by_name.get(name)
+    if column is not None and isinstance(column.source, Given | Stored):
         return column.dtype
     if name == TIMES:
         return DType.INT64

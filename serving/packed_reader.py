@@ -25,7 +25,7 @@ from serving.settings import Settings
 
 __all__ = ["PackedReader"]
 
-_PLANS: Final = 64
+_PLANS: Final = 256
 """Plans that are kept compiled; the one that came first goes first."""
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,6 @@ state of it: where it names another version by now, the rows of that one are rea
 """
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,8 +20,9 @@ from lockstep.predictions import Pointer, PredictionView
 from lockstep.ragged import Ints
 from lockstep.resolve import PlanRows
 from lockstep.status import Rung, Status
+from lockstep.times import now_us
 from serving.redis import RedisClient, Unreached
-from serving.redis.link import Answer
+from serving.redis.terms import Answer
 
 __all__ = ["Found", "Predictions"]
 
@@ -61,12 +61,19 @@ class Predictions:
         version = self._pointed or self._champion()
         pointer, *answers = await self._client.get([self._view.pointer, *self._view.keys(version, requests)])
         if not isinstance(pointer, Unreached):
-            self._pointed = self._version(pointer)
+            self._follow(self._version(pointer))
             now = self._pointed or self._champion()
             if now != version:
                 version = now
                 answers = [*await self._client.get(self._view.keys(version, requests))]
         return self._found(version, requests, answers)
+
+    def _follow(self, version: str) -> None:
+        """Read from that version on; a fill that flips the pointer is said once."""
+        if version != self._pointed:
+            facts = {"view": self._view.name, "version": version, "before": self._pointed}
+            log.info("cached predictions come from another version", extra=facts)
+        self._pointed = version
 
     def _version(self, pointer: bytes | None) -> str:
         """The version that a pointer names; '' where it names none that can be read."""
@@ -120,7 +127,7 @@ class Predictions:
         self, version: str, requests: Sequence[bytes], scores: NDArray[np.float64], rungs: NDArray[np.int8], t: Ints
     ) -> None:
         """Store scores that were made now, where they are worth it: no last resorts, and none dated after the clock."""
-        good = np.flatnonzero((rungs <= Rung.DEFAULTS) & (t <= time.time_ns() // 1000))
+        good = np.flatnonzero((rungs <= Rung.DEFAULTS) & (t <= now_us()))
         if not len(good):
             return
         kept = [requests[row] for row in good.tolist()]

@@ -37,12 +37,13 @@ def register(
     asynchronous iterator of messages and is an asynchronous generator of them. A reply that `Answered` or `Refused`
     holds is counted for its model; `meters` are told of every call. With a `guard` a method answers only those who may.
     """
-    handlers = {
-        method.name: _handler(
-            method, _guarded(method, servicer, guard), None if meters is None else meters.call(method.name)
-        )
-        for method in service.methods
-    }
+    handlers = {}
+    for method in service.methods:
+        handle, meter = _guarded(method, servicer, guard), None
+        if meters is not None:
+            name = f"{service.full_name}/{method.name}"
+            handle, meter = meters.around(name, handle, streams=method.client_streaming), meters.call(method.name)
+        handlers[method.name] = _handler(method, handle, meter)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
 
 

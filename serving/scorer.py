@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
@@ -20,14 +21,18 @@ from lockstep.model import CACHED
 from lockstep.plan import Array
 from lockstep.resolve import Resolved, resolve
 from lockstep.status import Rung
+from lockstep.times import now_us
 from serving.answers import Features, Scores, ViewSummary
 from serving.deadline import Deadline
 from serving.explain import explained
-from serving.lane import Lane, Read, found_in_time, scored, summaries
+from serving.lane import Lane
 from serving.metrics import Batch, FoundRows, Load, Meters
+from serving.mixes import Mixes
 from serving.models import Catalogue
 from serving.reader import Reader
+from serving.reading import Read, found_in_time
 from serving.room import Room
+from serving.scoring import scored, summaries
 from serving.settings import Settings
 from serving.strict import refusal
 from serving.together import Unchecked
@@ -35,7 +40,10 @@ from serving.together import Unchecked
 if TYPE_CHECKING:
     from serving.cached import CachedModels
 
-__all__ = ["Features", "Query", "Scorer", "Scores", "ViewSummary", "now_us"]
+__all__ = ["Features", "Query", "Scorer", "Scores", "ViewSummary"]
+
+
+NO_FEATURES: Mapping[str, Array | request.Values] = MappingProxyType({})
 
 
 class Query(NamedTuple):
@@ -52,6 +60,8 @@ class Query(NamedTuple):
     """Whether the answer is to say what the model was given."""
     strict: bool = False
     """Whether an error is wanted rather than an answer below the first rung."""
+    sent: Mapping[str, Array | request.Values] = NO_FEATURES
+    """Stored features that the caller sends, as `columns`; they win over what is stored."""
 
 
 class Served(Protocol):
@@ -65,11 +75,6 @@ class Served(Protocol):
     def find(self, name: str, version: str) -> Bundle:
         """The bundle that a version or an alias means. Raises UnknownModel, NoModelYet."""
         ...
-
-
-def now_us() -> int:
-    """The clock of this machine, in µs."""
-    return time.time_ns() // 1000
 
 
 class Scorer:
@@ -87,12 +92,19 @@ class Scorer:
         """`meters` are told what is done."""
         self._meters = meters
         self._models, self._reader, self._settings, self._clock_us = models, reader, settings, clock_us
-        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._lanes: dict[int, Lane] = {}
+        """By identity of the plan."""
+        self._mixes = Mixes()
         self._cached: CachedModels | None = None
 
     def loads(self) -> dict[tuple[str, str], Load]:
         """What there is to do now, by model and version."""
-        return {version: lane.load for version, lane in self._lanes.items()}
+        loads: dict[tuple[str, str], Load] = {}
+        for lane in self._lanes.values():
+            version = lane.bundle.manifest.name, lane.bundle.manifest.version
+            before = loads.get(version, Load(0, 0))
+            loads[version] = Load(before.waiting + lane.load.waiting, before.batches + lane.load.batches)
+        return loads
 
     async def score(self, query: Query, deadline: Deadline) -> Scores:
         """Scores of every row. Raises BadRequest, UnknownModel, NoModelYet; a failing store or model does not raise."""
@@ -100,8 +112,10 @@ class Scorer:
 
     def start(self, query: Query, deadline: Deadline) -> "asyncio.Future[Scores]":
         """The same, to be awaited or cancelled later. Raises UnknownModel and NoModelYet at once."""
-        bundle = self._models.find(query.model, query.version)
-        unchecked = Unchecked(query.columns, self._times(query))
+        bundle, columns = self._models.find(query.model, query.version), query.columns
+        if query.sent:
+            bundle, columns = self._mixes.of(bundle, columns, query.sent)
+        unchecked = Unchecked(columns, self._times(query))
         if query.explain:
             return asyncio.ensure_future(self._explained(bundle, unchecked, deadline, strict=query.strict))
         return self._lane(bundle).score(unchecked, self._read_by(deadline), strict=query.strict)
@@ -138,6 +152,7 @@ class Scorer:
         rung = Rung(int(rungs.max()))
         if self._meters is not None:
             found = FoundRows(resolved.found, resolved.event_us, t, [views])
+            self._lane(bundle)  # its meter lives as long
             self._meters.lane(bundle).answered(Batch([resolved.rows], rungs, found))
         return Scores(scores, features.model, features.version, views, rung, replace(features, rungs=rungs))
 
@@ -155,21 +170,34 @@ class Scorer:
         return self._lane(bundle).read if bundle.manifest.kind == CACHED.name else self._reader.read
 
     def _lane(self, bundle: Bundle) -> Lane:
-        name = bundle.manifest.name, bundle.manifest.version
-        lane = self._lanes.get(name)
+        lane = self._lanes.get(id(bundle.plan))
         if lane is None or lane.bundle is not bundle:
-            most, rows, hold_s = self._settings.max_rows, self._settings.batch_rows, self._settings.batch_hold_ms / 1e3
-            meter = None if self._meters is None else self._meters.lane(bundle)
-            if bundle.manifest.kind == CACHED.name:
-                lane = self._cached_models().lane(bundle, meter)
-            else:
-                room = Room.of(bundle, self._settings)
-                lane = Lane(
-                    bundle, self._reader.read, max_rows=most, batch_rows=rows, hold_s=hold_s, room=room, meter=meter
-                )
-            served = self._models.catalogue.bundles
-            self._lanes = {**{other: kept for other, kept in self._lanes.items() if other in served}, name: lane}
+            lane = self._new_lane(bundle)
+            self._drop_lanes()
+            self._lanes[id(bundle.plan)] = lane
         return lane
+
+    def _drop_lanes(self) -> None:
+        """Those of plans that nobody can ask for any more. What is under way in them ends as it would."""
+        current = {id(one.plan) for one in (*self._models.catalogue.bundles.values(), *self._mixes.bundles)}
+        for plan in self._lanes.keys() - current:
+            lane = self._lanes.pop(plan)
+            if self._meters is not None:
+                self._meters.no_more(lane.bundle)
+
+    def _new_lane(self, bundle: Bundle) -> Lane:
+        settings, meter = self._settings, None if self._meters is None else self._meters.lane(bundle)
+        if bundle.manifest.kind == CACHED.name:
+            return self._cached_models().lane(bundle, meter)
+        return Lane(
+            bundle,
+            self._reader.read,
+            max_rows=settings.max_rows,
+            batch_rows=settings.batch_rows,
+            hold_s=settings.batch_hold_ms / 1e3,
+            room=Room.of(bundle, settings),
+            meter=meter,
+        )
 
     def _cached_models(self) -> "CachedModels":
         """What cached models need, Redis among it, is imported when the first of them is met."""

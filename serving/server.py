@@ -4,10 +4,10 @@ import asyncio
 import gc
 import logging
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
@@ -17,6 +17,7 @@ from lockstep.model import CACHED
 from lockstep.model_store import ModelStore
 from protos.inference import grpc_service_pb2
 from protos.lockstep.v1 import scorer_pb2
+from serving import http2
 from serving.access import Access
 from serving.descriptions import pool_of
 from serving.metrics import Meters
@@ -31,6 +32,7 @@ from serving.servicer_oip import SERVICE as OIP
 from serving.servicer_oip import add_oip
 from serving.servicers import ScorerServicer
 from serving.settings import Settings
+from serving.traces import open_traces
 from serving.workers import supervise
 
 __all__ = ["Server", "running", "serve"]
@@ -39,6 +41,10 @@ _SCORER = scorer_pb2.DESCRIPTOR.services_by_name["Scorer"]
 _PROTOS = (scorer_pb2.DESCRIPTOR, grpc_service_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR)
 _REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]
 SERVICE = _SCORER.full_name
+
+SILENT_S = 30.0
+"""How long an online store that did not say what its views mean is asked with less patience."""
+SILENT_PREPARE_S = 0.2
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +62,13 @@ class Server:
             admit=self._admit,
             discreet=self._guard is not None,
         )
+        self._traces = open_traces(settings)
         self._meters = Meters(self._models.find, worker=str(settings.worker)) if settings.metrics else None
         self._scorer = Scorer(self._models, reader, settings, meters=self._meters)
+        if self._traces is not None:
+            self._meters, self._scorer = self._traces.metered(self._models, reader, settings)
         self._known: set[str] = set()
+        self._silent_until_s = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._health = health.aio.HealthServicer()
         self._server = _grpc_server(settings)
@@ -138,10 +148,12 @@ class Server:
         if bundle.manifest.kind == CACHED.name:
             return  # its predictions are not the reader's
         preparing = asyncio.run_coroutine_threadsafe(self._reader.prepare(bundle.plan), self._loop)
+        silent = time.monotonic() < self._silent_until_s  # many versions are not to wait one after the other
         try:
-            preparing.result(PREPARE_S)
+            preparing.result(SILENT_PREPARE_S if silent else PREPARE_S)
         except TimeoutError:
             preparing.cancel()
+            self._silent_until_s = time.monotonic() + SILENT_S
             facts = {"model": bundle.manifest.name, "version": bundle.manifest.version}
             log.warning("the online store did not say what its views mean; the model is served unchecked", extra=facts)
 
@@ -155,6 +167,8 @@ class Server:
         await self._server.stop(self._settings.drain_s)
         await self._scorer.close()
         await self._reader.close()
+        if self._traces is not None:
+            await self._traces.close()
 
     async def _watch(self) -> None:
         while True:
@@ -170,25 +184,19 @@ def _serving(ready: bool) -> health_pb2.HealthCheckResponse.ServingStatus:
     return status.SERVING if ready else status.NOT_SERVING
 
 
-def _grpc_server(settings: Settings) -> grpc.aio.Server:
-    return grpc.aio.server(
-        options=(
-            ("grpc.max_receive_message_length", settings.max_message_bytes),
-            ("grpc.max_send_message_length", settings.max_message_bytes),
-            # Under overload calls pile up in gRPC, before any Python runs, and to take one and refuse it costs as much
-            # as an echo. So callers are told how many a connection holds: the others wait on their side.
-            ("grpc.max_concurrent_streams", settings.max_connection_calls),
-            # A second server on the port is an error, not a silent share of the requests; workers mean it.
-            ("grpc.so_reuseport", int(settings.share_port)),
-        ),
+def _grpc_server(settings: Settings) -> http2.Server:
+    return http2.Server(
+        max_message_bytes=settings.max_message_bytes,
+        max_calls=settings.max_connection_calls,
+        share_port=settings.share_port,
     )
 
 
-def _bind(server: grpc.aio.Server, settings: Settings, access: Access) -> int:
+def _bind(server: http2.Server, settings: Settings, access: Access) -> int:
     address = f"{settings.host}:{settings.port}"
     try:
         return access.add_port(server, address)
-    except RuntimeError as error:
+    except OSError as error:
         raise BadSetting(
             "port", settings.port, f"cannot listen on {address}; is another server running there?"
         ) from error
@@ -208,7 +216,7 @@ async def running(settings: Settings, reader: Reader) -> AsyncIterator[Server]:
 async def serve(settings: Settings, *, say: Callable[[str], None] = lambda line: print(line, flush=True)) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Says one line when ready. Raises BadSetting where it cannot start.
 
-    With several workers this process only looks after them.
+    With several workers this process only looks after them; a worker also drains when its supervisor is gone.
     """
     if settings.workers > 1:
         await supervise(settings, say=say)
@@ -218,16 +226,19 @@ async def serve(settings: Settings, *, say: Callable[[str], None] = lambda line:
     loop = asyncio.get_running_loop()
     for one in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(one, stop.set)
-    async with running(settings, reader) as server, shown(server, settings) as page:
+    async with running(settings, reader) as server, shown(server, settings, orphaned=stop.set) as page:
         gc.collect()
         gc.freeze()  # what was made at the start stays: no collection has to walk it again, while requests wait
         say(ready_line(server.address, server.catalogue, settings))
         if page:
             say(page_line(page))
+        log.info("serving", extra={"address": server.address, "worker": settings.worker})
         await stop.wait()
         for one in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(one)  # a second Ctrl-C ends at once
         log.info("draining", extra={"drain_s": settings.drain_s})
+        draining_s = time.monotonic()
+    log.info("drained", extra={"took_s": round(time.monotonic() - draining_s, 3)})
 
 
 def ready_line(address: str, catalogue: Catalogue, settings: Settings) -> str:

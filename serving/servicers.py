@@ -59,7 +59,10 @@ class ScorerServicer:
             return failed(error)
 
     def _query(self, request: pb.PredictRequest) -> Query:
-        return convert.query(request, max_rows=self._settings.max_rows, explain=request.explain, strict=request.strict)
+        most = self._settings.max_rows
+        query = convert.query(request, max_rows=most, explain=request.explain, strict=request.strict)
+        sent = convert.sent(request, max_rows=most)
+        return query._replace(sent=sent) if sent else query
 
     async def GetFeatures(self, request: pb.GetFeaturesRequest, context: grpc.aio.ServicerContext) -> Answered:
         """What the model is given for every row."""

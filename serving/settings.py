@@ -64,6 +64,13 @@ class Settings:
     page_try: str = "local"
     """Who may try predictions on the page, and so read features: "local", whoever can reach it, as long as
     `metrics_host` is a loopback address and callers need no token; "always"; "never"."""
+    traces: bool = False
+    """Trace calls with OpenTelemetry: docs/traces.md. Needs the extra `traces`."""
+    traces_endpoint: str = ""
+    """The collector that takes them, by OTLP over gRPC, e.g. http://localhost:4317; by default that of
+    OTEL_EXPORTER_OTLP_ENDPOINT."""
+    traces_ratio: float = 0.01
+    """Share of the calls with which a trace begins; where the caller says whether it traces, its word counts."""
     models_url: str = field(default_factory=lambda: str(default_home().models))
     """Folder or fsspec URL that holds models/<name>/<version>/; by default that of LOCKSTEP_HOME."""
     bundle_key: str = ""
@@ -221,6 +228,9 @@ def _check(settings: Settings) -> None:
     _within(settings, "batch_hold_ms", 0, 1_000)
     if settings.metrics_port is not None:
         _within(settings, "metrics_port", 0, 65_535)
+    _within(settings, "traces_ratio", 0, 1)
+    if not settings.traces_endpoint.startswith(("http://", "https://")) and settings.traces_endpoint:
+        raise BadSetting("traces_endpoint", settings.traces_endpoint, "expected http://host:port or https://host:port.")
     if settings.page_try not in PAGE_TRY:
         raise BadSetting("page_try", settings.page_try, f"expected {', '.join(PAGE_TRY)}.")
     if settings.redis_type not in list(RedisType):

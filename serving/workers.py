@@ -12,6 +12,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from typing import Any
 
@@ -23,6 +24,9 @@ from serving.settings import PREFIX, Settings
 
 __all__ = ["supervise"]
 
+APART_S = 0.1
+"""Between the ends of two workers. One that stops listening resets the connections that it has not accepted yet; those
+of the callers that the worker before has sent away are by then."""
 SHORT_LIFE_S, LONGEST_PAUSE_S = 1.0, 5.0
 """A worker that lived shorter is replaced after a pause, doubled each time."""
 READY = "lockstep serves on "
@@ -55,7 +59,10 @@ async def supervise(settings: Settings, *, say: Callable[[str], None]) -> None:
                     log.info("draining", extra={"drain_s": settings.drain_s})
         finally:
             stopping.cancel()
-            await asyncio.gather(*(worker.end(settings.drain_s + 5) for worker in workers))
+            await asyncio.gather(
+                *(worker.end(place * APART_S, settings.drain_s + 5) for place, worker in enumerate(workers))
+            )
+        log.info("drained", extra={"workers": settings.workers})
 
 
 async def _keep(workers: Sequence["_Worker"], stopping: "asyncio.Task[Any]") -> None:
@@ -151,14 +158,17 @@ class _Worker:
             await asyncio.sleep(pause_s)
             try:
                 await self.start()
+                log.info("another worker took its place", extra={"worker": self._number})
             except (WorkerFailed, OSError) as error:  # OSError: no memory, no more processes
                 log.error("%s", error, extra={"reason": f"worker {self._number}"})
 
-    async def end(self, within_s: float) -> None:
-        """Let it drain; end it by force where it does not."""
+    async def end(self, after_s: float, within_s: float) -> None:
+        """Let it drain, after a while; end it by force where it does not."""
         if self._process is None or self._process.returncode is not None:
             return
-        self._process.terminate()
+        await asyncio.sleep(after_s)
+        with suppress(ProcessLookupError):  # it died meanwhile
+            self._process.terminate()
         try:
             async with asyncio.timeout(within_s):
                 await self._process.wait()

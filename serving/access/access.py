@@ -3,8 +3,7 @@
 import logging
 from pathlib import Path
 
-import grpc
-
+from serving import http2
 from serving.access.callers import Callers
 from serving.access.guard import Guard
 from serving.access.tls import Certificates, KeyPair
@@ -35,13 +34,9 @@ class Access:
         if self._callers is not None:
             self._callers.refresh()
 
-    def add_port(self, server: grpc.aio.Server, address: str) -> int:
-        """Listen on an address, with TLS where there is a certificate. Raises RuntimeError where it is taken."""
-        if self._certificates is None:
-            port: int = server.add_insecure_port(address)
-        else:
-            port = server.add_secure_port(address, self._certificates.credentials)
-        return port
+    def add_port(self, server: http2.Server, address: str) -> int:
+        """Listen on an address, with TLS where there is a certificate. Raises OSError where it is taken."""
+        return server.add_port(address, None if self._certificates is None else self._certificates.latest)
 
 
 def _certificates(settings: Settings) -> Certificates | None:

@@ -84,6 +84,7 @@ class Callers:
         try:
             if self._watched.changed():
                 self._read()
+                log.info("the callers' file was read", extra={"callers": len(self._by_name)})
         except (BadSetting, OSError) as error:
             log.error("%s What was read before stays.", error, extra={"reason": "callers"})
 

@@ -1,8 +1,8 @@
 """All that one serving process counts."""
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from lockstep import __version__
 from lockstep.bundle import Bundle
@@ -32,22 +32,41 @@ class Meters:
     def __init__(self, find: Find, *, worker: str = "1") -> None:
         """`find` finds a model as `serving.models.Models` does."""
         self._find, self._worker = find, worker
-        self._lanes: dict[Version, LaneMeter] = {}
+        self._lanes: dict[int, LaneMeter] = {}
+        """By identity of the plan: a version has several where callers send features."""
+        self._before: dict[Version, Samples] = {}
+        """What lanes counted that are no more, by version."""
         self._calls: dict[str, CallMeter] = {}
 
     def lane(self, bundle: Bundle) -> LaneMeter:
-        """That of one version."""
-        version = bundle.manifest.name, bundle.manifest.version
-        meter = self._lanes.get(version)
-        if meter is None or meter.bundle.plan is not bundle.plan:
-            meter = self._lanes[version] = LaneMeter(bundle)
+        """That of one plan of one version."""
+        meter = self._lanes.get(id(bundle.plan))
+        if meter is None:
+            meter = self._lanes[id(bundle.plan)] = self._new_lane(bundle)
         return meter
+
+    def no_more(self, bundle: Bundle) -> None:
+        """The lane of this plan is no more: of its meter the counts alone are kept."""
+        meter = self._lanes.pop(id(bundle.plan), None)
+        if meter is not None:
+            before = self._before.get(_version(bundle), {})
+            self._before[_version(bundle)] = added([before, of(meter.samples())])
 
     def call(self, name: str) -> CallMeter:
         """That of one call."""
         if name not in self._calls:
-            self._calls[name] = CallMeter(name, self._find)
+            self._calls[name] = self._new_call(name)
         return self._calls[name]
+
+    def around(self, name: str, handle: Callable[..., Any], *, streams: bool) -> Callable[..., Any]:
+        """The method of a service with what has to be done before it; here nothing. `name` is service/method."""
+        return handle
+
+    def _new_lane(self, bundle: Bundle) -> LaneMeter:
+        return LaneMeter(bundle)
+
+    def _new_call(self, name: str) -> CallMeter:
+        return CallMeter(name, self._find)
 
     def settle(self) -> None:
         """Count what was kept to be counted later."""
@@ -62,13 +81,21 @@ class Meters:
         parts = [_state(catalogue, published, loads), process_samples(self._worker)]
         lanes = [lane.samples() for lane in self._lanes.values()]
         calls = [call.samples() for call in self._calls.values()]
-        return added(of(part) for part in (*lanes, *calls, *parts))
+        return added([*self._before.values(), *(of(part) for part in (*lanes, *calls, *parts))])
 
     def _keep(self, catalogue: Catalogue) -> None:
         """A meter for every version that is served, from its first moment on: a count that begins at 1 has no rate."""
-        self._lanes = {version: self.lane(bundle) for version, bundle in catalogue.bundles.items()}
+        served = catalogue.bundles
+        self._lanes = {plan: meter for plan, meter in self._lanes.items() if _version(meter.bundle) in served}
+        self._before = {version: counted for version, counted in self._before.items() if version in served}
+        for bundle in served.values():
+            self.lane(bundle)
         for call in self._calls.values():
             call.keep(catalogue.bundles)
+
+
+def _version(bundle: Bundle) -> Version:
+    return bundle.manifest.name, bundle.manifest.version
 
 
 def _state(

@@ -1,8 +1,9 @@
 """Let a server be seen for as long as a block runs: over HTTP, or by its supervisor."""
 
 import asyncio
+import logging
 import socket
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["opened", "page_line", "shown"]
 
+log = logging.getLogger(__name__)
+
 
 @asynccontextmanager
 async def opened(outlook: Outlook, settings: Settings) -> AsyncIterator[str]:
@@ -29,22 +32,34 @@ async def opened(outlook: Outlook, settings: Settings) -> AsyncIterator[str]:
     server = HttpServer(routes.handle)
     port = await server.start(settings.metrics_host, wanted)
     async with _meanwhile(routes.follow()):
+        address = f"http://{settings.metrics_host}:{port}/"
+        log.info("page and metrics are open", extra={"address": address})
         try:
-            yield f"http://{settings.metrics_host}:{port}/"
+            yield address
         finally:
             await server.close()
 
 
 @asynccontextmanager
-async def shown(server: "Server", settings: Settings) -> AsyncIterator[str]:
-    """As `opened`; a worker answers its supervisor instead."""
+async def shown(
+    server: "Server", settings: Settings, *, orphaned: Callable[[], None] = lambda: None
+) -> AsyncIterator[str]:
+    """As `opened`; a worker answers its supervisor instead. `orphaned` is called when that is gone."""
     inside = Inside(server)
     if settings.supervisor_fd < 0:
         async with opened(inside, settings) as page:
             yield page
     else:
-        async with _meanwhile(answer(socket.socket(fileno=settings.supervisor_fd), inside.answers)):
+        async with _meanwhile(_answering(socket.socket(fileno=settings.supervisor_fd), inside, orphaned)):
             yield ""
+
+
+async def _answering(end: socket.socket, inside: Inside, orphaned: Callable[[], None]) -> None:
+    """Answer a supervisor for as long as it lives: the kernel closes its end of the link whatever kills it."""
+    try:
+        await answer(end, inside.answers)
+    finally:
+        orphaned()
 
 
 def page_line(page: str) -> str:

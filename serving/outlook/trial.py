@@ -10,11 +10,11 @@ from lockstep.bundle import Bundle
 from lockstep.errors import BadColumn, BadRequest, LockstepError, UnknownColumn
 from lockstep.plan import Array, Column, DType, Moment
 from lockstep.status import Status
-from lockstep.times import parse_time
+from lockstep.times import now_us, parse_time
 from serving.deadline import Deadline
 from serving.explain import FeatureColumn
 from serving.outlook.influence import scores_without
-from serving.scorer import Query, Scorer, Served, now_us
+from serving.scorer import Query, Scorer, Served
 
 __all__ = ["attempt"]
 

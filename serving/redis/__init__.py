@@ -3,6 +3,6 @@ packed rows. redis-py does the same at twice the cost of a read; the stores use 
 """
 
 from serving.redis.client import open_client
-from serving.redis.link import UNREACHED, RedisClient, Unreached
+from serving.redis.terms import UNREACHED, RedisClient, Unreached
 
 __all__ = ["UNREACHED", "RedisClient", "Unreached", "open_client"]

@@ -22,12 +22,13 @@ class Breaker:
         oldest_s: Callable[[], float | None],
         opened: Callable[[], None],
         lost: Callable[[], None],
+        closed: Callable[[], None] = lambda: None,
     ) -> None:
-        """`oldest_s`: since when the oldest command waits, by `time.monotonic`, None where none does; `opened` and
-        `lost` are called when it opens, and when a command has waited for `patience_s`.
+        """`oldest_s`: since when the oldest command waits, by `time.monotonic`, None where none does. When it opens and
+        closes it calls `opened` and `closed`; `lost`, when a command has waited for `patience_s`.
         """
         self._after_s, self._patience_s = min(after_s, patience_s), patience_s
-        self._oldest_s, self._opened, self._lost = oldest_s, opened, lost
+        self._oldest_s, self._opened, self._closed, self._lost = oldest_s, opened, closed, lost
         self._timer: asyncio.TimerHandle | None = None
         self._sure = False
         self.is_open = False
@@ -43,6 +44,7 @@ class Breaker:
             self.is_open = False
             self.close()
             self._look_in(self._after_s)
+            self._closed()
 
     def close(self) -> None:
         """Look no more."""

@@ -12,8 +12,9 @@ import hiredis
 from lockstep.errors import BadConnection, StoreUnreachable
 from lockstep.redis_where import RedisType, Where, nodes_and_options
 from serving.redis.cluster import ClusterClient
-from serving.redis.link import UNREACHED, Access, Answer, Node, RedisClient, Unreached, hash_of, packed
+from serving.redis.node import Node
 from serving.redis.put import all_taken, writes
+from serving.redis.terms import UNREACHED, Access, Answer, RedisClient, Unreached, hash_of, packed
 from serving.redis.watch import Watch
 
 __all__ = ["SentinelClient", "SingleClient", "open_client"]

@@ -9,8 +9,9 @@ from typing import Final
 import hiredis
 
 from lockstep.errors import StoreUnreachable
-from serving.redis.link import UNREACHED, Access, Answer, Node, Reply, Unreached, hash_of, packed
+from serving.redis.node import Node
 from serving.redis.put import Command, all_taken, writes
+from serving.redis.terms import UNREACHED, Access, Answer, Reply, Unreached, hash_of, packed
 from serving.redis.watch import Watch
 
 __all__ = ["ClusterClient", "slot_of"]

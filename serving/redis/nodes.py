@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from serving.metrics.samples import Key, Value
-from serving.redis.link import NODES, Node
+from serving.redis.node import NODES, Node
 
 __all__ = ["node_samples"]
 

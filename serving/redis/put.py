@@ -7,7 +7,7 @@ from typing import Final
 import hiredis
 
 from lockstep.replace_script import KEYS_PER_SCRIPT, LEAST_ORDER, SCRIPT, Replace
-from serving.redis.link import Reply, Unreached
+from serving.redis.terms import Reply, Unreached
 
 __all__ = ["Command", "all_taken", "writes"]
 

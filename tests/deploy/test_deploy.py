@@ -71,6 +71,16 @@ def test_every_alert_has_a_paragraph_for_whoever_is_on_call() -> None:
         assert rule["annotations"]["runbook"] == f"docs/night-shift.md#{rule['alert'].lower()}"
 
 
+def test_every_line_of_the_log_that_is_explained_is_one_that_the_code_writes() -> None:
+    page = (ROOT / "docs" / "night-shift.md").read_text()
+    cells = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+    messages = [message for cell in cells for message in re.findall(r"`([^`]*)`", cell)]
+    code = "\n".join(path.read_text() for path in (ROOT / "serving").rglob("*.py"))
+    written = re.sub("%[sr]", "…", code)
+    assert len(messages) > 20
+    assert [message for message in messages if f'"{message}' not in written] == []
+
+
 def test_variables_of_the_containers_are_settings_and_files_that_they_mount_are_there() -> None:
     known = {PREFIX + name.upper() for name in Settings.__dataclass_fields__}
     for service in COMPOSE["services"].values():

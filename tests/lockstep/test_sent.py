@@ -40,6 +40,6 @@ def test_the_bundle_it_came_from_stays_as_it_was(bundle: Bundle) -> None:
 
 def test_nan_takes_the_default_and_where_there_is_none_stays() -> None:
     sent = np.array([np.nan, 3.0])
-    assert null_as_stored(PLAN.by_name["clicks"], sent).tolist() == [-1.0, 3.0]
+    assert np.asarray(null_as_stored(PLAN.by_name["clicks"], sent)).tolist() == [-1.0, 3.0]
     np.testing.assert_array_equal(null_as_stored(PLAN.by_name["last_click"], sent), sent)
-    assert null_as_stored(PLAN.by_name["clicks"], np.array([7])).tolist() == [7]
+    assert np.asarray(null_as_stored(PLAN.by_name["clicks"], np.array([7]))).tolist() == [7]

@@ -18,8 +18,8 @@ from lockstep.redis_where import Where
 from serving.metrics.samples import of
 from serving.redis import UNREACHED, open_client
 from serving.redis.breaker import Breaker
-from serving.redis.link import Answer, RedisClient
 from serving.redis.nodes import node_samples
+from serving.redis.terms import Answer, RedisClient
 
 BREAKER_S = 0.1
 AT_ONCE_S = 0.05

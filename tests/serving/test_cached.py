@@ -1,7 +1,7 @@
 """A cached model on a real server and a real Redis: hits, misses of every kind, flips, one computation for many."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from lockstep.model_store import ModelStore
 from lockstep.plan import Array, Plan, View, digest
 from lockstep.prediction_key import PredictionKeys
 from lockstep.predictions import Pointer, PredictionView, view_name
-from lockstep.redis_server import free_port, run_redis
+from lockstep.redis_server import free_port
 from lockstep.resolve import ViewRows
 from lockstep_client import AsyncClient, Cached, Origin, Prediction, Request, Rung, ScorerError, Status
 from protos.inference import grpc_service_pb2 as oip
@@ -49,20 +49,6 @@ class CountingReader(MemoryReader):
         return await super().read(plan, given, rows)
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with run_redis(tmp_path_factory.mktemp("redis"), free_port()) as found:
-        yield found
-
-
-@pytest.fixture
-def store(url: str) -> Iterator[redis.Redis]:
-    """An empty Redis."""
-    with redis.Redis.from_url(url) as client:
-        client.flushall()
-        yield client
-
-
 @pytest.fixture
 def models(tmp_path: Path) -> ModelStore:
     """Two versions of `tiny`, of which the second adds 1 to the log-odds, and two cached models."""
@@ -87,12 +73,12 @@ def reader() -> CountingReader:
 
 
 @pytest.fixture
-def settings(models: ModelStore, url: str) -> Settings:
-    return Settings(port=0, models_url=models.url, redis=url, default_deadline_ms=5_000)
+def settings(models: ModelStore, redis_url: str) -> Settings:
+    return Settings(port=0, models_url=models.url, redis=redis_url, default_deadline_ms=5_000)
 
 
 @pytest.fixture
-async def server(settings: Settings, reader: CountingReader, store: redis.Redis) -> AsyncIterator[Server]:
+async def server(settings: Settings, reader: CountingReader, redis_client: redis.Redis) -> AsyncIterator[Server]:
     async with running(settings, reader) as started:
         yield started
 
@@ -148,11 +134,11 @@ class TestHits:
     """What is stored."""
 
     async def test_a_hit_is_the_live_score_of_its_version_bit_for_bit_on_every_key(
-        self, client: AsyncClient, store: redis.Redis, reader: CountingReader
+        self, client: AsyncClient, redis_client: redis.Redis, reader: CountingReader
     ) -> None:
         live = {version: await ask(client, "tiny", *IPS, version=version) for version in ("1", "2")}
         for version in ("1", "2"):
-            point(store, version)
+            point(redis_client, version)
             made = await ask(client, "live", *IPS)
             assert set(origins(made)) == {LIVE}
             np.testing.assert_array_equal(made.scores, live[version].scores)
@@ -165,10 +151,10 @@ class TestHits:
             assert (cached(kept).model, cached(kept).version) == ("tiny", version)
             assert kept.rung == live[version].rung
 
-    async def test_the_answer_says_how_old_each_score_is(self, client: AsyncClient, store: redis.Redis) -> None:
-        put(store, {1: 0.25})
-        put(store, {2: 0.5}, t=NOON - 7)
-        point(store, "1")
+    async def test_the_answer_says_how_old_each_score_is(self, client: AsyncClient, redis_client: redis.Redis) -> None:
+        put(redis_client, {1: 0.25})
+        put(redis_client, {2: 0.5}, t=NOON - 7)
+        point(redis_client, "1")
         answer = await ask(client, "stored", 1, 2, 3, t=NOON + 5)
         assert cached(answer).age_us.tolist() == [5, 12, 0]
         assert answer.scores.tolist() == [0.25, 0.5, DEFAULT_SCORE]
@@ -184,10 +170,10 @@ class TestHits:
         ],
     )
     async def test_a_prediction_is_usable_from_its_time_to_the_end_of_the_ttl(
-        self, client: AsyncClient, store: redis.Redis, t: int, status: Status
+        self, client: AsyncClient, redis_client: redis.Redis, t: int, status: Status
     ) -> None:
-        put(store, {1: 0.25})
-        point(store, "1")
+        put(redis_client, {1: 0.25})
+        point(redis_client, "1")
         answer = await ask(client, "stored", 1, t=t)
         (view,) = answer.views
         hit = status is Status.PRESENT
@@ -196,21 +182,21 @@ class TestHits:
         assert answer.scores.tolist() == [0.25 if hit else DEFAULT_SCORE]
 
     async def test_a_column_sent_as_its_default_or_left_out_is_one_key(
-        self, client: AsyncClient, store: redis.Redis
+        self, client: AsyncClient, redis_client: redis.Redis
     ) -> None:
-        put(store, {1: 0.25})
-        point(store, "1")
+        put(redis_client, {1: 0.25})
+        point(redis_client, "1")
         for site, origin in (("", HIT), ("x", DEFAULT)):
             answer = await client.predict("stored", {"ip": 1, "bid": 0.5, "site": site}, at=NOON)
             assert origins(answer) == [origin]
 
     async def test_a_null_among_the_request_features_is_a_key_of_its_own(
-        self, client: AsyncClient, store: redis.Redis
+        self, client: AsyncClient, redis_client: redis.Redis
     ) -> None:
         requests = KEYS.of({"ip": np.array([1]), "bid": np.array([np.nan], np.float32)}, 1)
         (row_,) = VIEW.pack(requests, np.array([0.25]), np.zeros(1, np.int8), np.array([NOON])).to_pylist()
-        store.set(VIEW.keys("1", requests)[0], row_)
-        point(store, "1")
+        redis_client.set(VIEW.keys("1", requests)[0], row_)
+        point(redis_client, "1")
         answer = await client.predict("stored", {"ip": 1, "bid": [float("nan"), 0.0, -float("nan")]}, at=NOON)
         assert origins(answer) == [HIT, DEFAULT, HIT]
 
@@ -218,26 +204,28 @@ class TestHits:
 class TestMisses:
     """What becomes of a request without a prediction."""
 
-    async def test_with_the_default(self, client: AsyncClient, store: redis.Redis, reader: CountingReader) -> None:
-        point(store, "1")
+    async def test_with_the_default(
+        self, client: AsyncClient, redis_client: redis.Redis, reader: CountingReader
+    ) -> None:
+        point(redis_client, "1")
         answer = await ask(client, "stored", 1, 2)
         assert answer.scores.tolist() == [DEFAULT_SCORE] * 2
         assert (answer.rung, origins(answer)) == (Rung.PRIOR, [DEFAULT] * 2)
         assert not reader.scored
 
-    async def test_live_beside_hits_of_the_same_request(self, client: AsyncClient, store: redis.Redis) -> None:
-        put(store, {1: 0.25})
-        point(store, "1")
+    async def test_live_beside_hits_of_the_same_request(self, client: AsyncClient, redis_client: redis.Redis) -> None:
+        put(redis_client, {1: 0.25})
+        point(redis_client, "1")
         answer = await ask(client, "live", 1, 2)
         assert origins(answer) == [HIT, LIVE]
         assert answer.scores.tolist() == [0.25, (await ask(client, "tiny", 2)).scores[0]]
         assert answer.views[0].defaulted == 0
 
     async def test_a_stale_prediction_is_made_anew_and_an_older_one_never_replaces_a_newer(
-        self, client: AsyncClient, store: redis.Redis
+        self, client: AsyncClient, redis_client: redis.Redis
     ) -> None:
-        put(store, {1: 0.25})
-        point(store, "1")
+        put(redis_client, {1: 0.25})
+        point(redis_client, "1")
         later = NOON + TTL + 1
         assert origins(await ask(client, "live", 1, t=later)) == [LIVE]
         await stored(client, 1, t=later)
@@ -246,56 +234,58 @@ class TestMisses:
         assert origins(await ask(client, "stored", 1, t=later)) == [HIT]
 
     async def test_what_is_kept_expires_a_ttl_after_it_is_of_no_use(
-        self, client: AsyncClient, store: redis.Redis
+        self, client: AsyncClient, redis_client: redis.Redis
     ) -> None:
         await ask(client, "live", 1)
         await stored(client, 1)
         (key,) = VIEW.keys("1", asked([1]))
-        assert TTL // 1000 < store.pttl(key) <= 2 * TTL // 1000
+        assert TTL // 1000 < redis_client.pttl(key) <= 2 * TTL // 1000
 
     async def test_a_score_of_last_resort_is_not_kept(
-        self, client: AsyncClient, store: redis.Redis, reader: CountingReader
+        self, client: AsyncClient, redis_client: redis.Redis, reader: CountingReader
     ) -> None:
         answer = await client.predict("live", {"ip": 1, "bid": 0.5, "site": "boom"}, at=NOON)
         assert (answer.rung, answer.scores.tolist(), origins(answer)) == (Rung.PRIOR, [PRIOR], [LIVE])
         await asyncio.sleep(0.05)
-        assert store.dbsize() == 0
+        assert redis_client.dbsize() == 0
 
-    async def test_without_a_pointer_the_champion_answers(self, client: AsyncClient, store: redis.Redis) -> None:
+    async def test_without_a_pointer_the_champion_answers(self, client: AsyncClient, redis_client: redis.Redis) -> None:
         answer = await ask(client, "live", 1)
         assert (origins(answer), cached(answer).version) == ([LIVE], "1")
         await stored(client, 1)
 
     async def test_a_version_that_is_not_served_here_answers_hits_and_the_default(
-        self, client: AsyncClient, store: redis.Redis, caplog: pytest.LogCaptureFixture
+        self, client: AsyncClient, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
     ) -> None:
-        put(store, {1: 0.25}, version="9")
-        point(store, "9")
+        put(redis_client, {1: 0.25}, version="9")
+        point(redis_client, "9")
         answer = await ask(client, "live", 1, 2)
         assert (answer.scores.tolist(), origins(answer)) == ([0.25, DEFAULT_SCORE], [HIT, DEFAULT])
         assert "a miss cannot be scored live: model 'tiny' has no version or alias '9'" in caplog.text
 
     async def test_predictions_of_a_model_with_other_columns_never_answer(
-        self, client: AsyncClient, store: redis.Redis, caplog: pytest.LogCaptureFixture
+        self, client: AsyncClient, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
     ) -> None:
-        point(store, "2", keys="other columns")
+        point(redis_client, "2", keys="other columns")
         assert origins(await ask(client, "stored", 1)) == [DEFAULT]
         assert "version 2 of 'tiny_predictions' takes other columns" in caplog.text
 
     async def test_a_pointer_that_cannot_be_read_is_said(
-        self, client: AsyncClient, store: redis.Redis, caplog: pytest.LogCaptureFixture
+        self, client: AsyncClient, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
     ) -> None:
-        store.set(VIEW.pointer, b"12")
+        redis_client.set(VIEW.pointer, b"12")
         assert origins(await ask(client, "stored", 1)) == [DEFAULT]
         assert "the pointer of 'tiny_predictions' cannot be read" in caplog.text
 
     async def test_a_request_is_checked_as_the_models_own(self, client: AsyncClient) -> None:
         for columns, what in (
             ({"ip": 1}, "'bid': missing"),
-            ({"ip": 1, "bid": 0.5, "prediction": 0.5}, "takes no such"),
+            ({"ip": 1, "bid": 0.5, "prediction": 0.5}, "is read from view 'tiny_predictions'"),
         ):
             with pytest.raises(ScorerError, match=what):
                 await client.predict("live", columns, at=NOON)
+        with pytest.raises(ScorerError, match="ask the model behind it"):
+            await client.predict("live", {"ip": 1, "bid": 0.5}, features={"prediction": 0.5}, at=NOON)
 
 
 class TestDamage:
@@ -303,19 +293,19 @@ class TestDamage:
 
     @pytest.mark.parametrize("damage", ["a bit", "cut", "another request's", "nobody's"])
     async def test_a_row_that_is_no_answer(
-        self, client: AsyncClient, store: redis.Redis, caplog: pytest.LogCaptureFixture, damage: str
+        self, client: AsyncClient, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture, damage: str
     ) -> None:
-        put(store, {1: 0.25, 2: 0.5})
-        point(store, "1")
+        put(redis_client, {1: 0.25, 2: 0.5})
+        point(redis_client, "1")
         key, other = VIEW.keys("1", asked([1, 2]))
-        whole: Any = store.get(key)
+        whole: Any = redis_client.get(key)
         rows = {
             "a bit": bytes([*whole[:30], whole[30] ^ 1, *whole[31:]]),
             "cut": whole[:-1],
-            "another request's": store.get(other),
+            "another request's": redis_client.get(other),
             "nobody's": b"some other program's",
         }
-        store.set(key, rows[damage])
+        redis_client.set(key, rows[damage])
         answer = await ask(client, "stored", 1, 2)
         assert (answer.scores.tolist(), origins(answer)) == ([DEFAULT_SCORE, 0.5], [DEFAULT, HIT])
         assert answer.views[0].counts == {Status.PRESENT: 1, Status.UNREADABLE: 1}
@@ -326,10 +316,10 @@ class TestDamage:
 class TestFlips:
     """One pointer says which version answers."""
 
-    async def test_a_flip_under_load_never_mixes_versions(self, client: AsyncClient, store: redis.Redis) -> None:
-        put(store, dict.fromkeys(IPS, 0.25), version="1")
-        put(store, dict.fromkeys(IPS, 0.5), version="2")
-        point(store, "1")
+    async def test_a_flip_under_load_never_mixes_versions(self, client: AsyncClient, redis_client: redis.Redis) -> None:
+        put(redis_client, dict.fromkeys(IPS, 0.25), version="1")
+        put(redis_client, dict.fromkeys(IPS, 0.5), version="2")
+        point(redis_client, "1")
         seen: set[tuple[str, float]] = set()
         stop = asyncio.Event()
 
@@ -345,15 +335,15 @@ class TestFlips:
                 group.create_task(keep_asking(first))
             for flip in range(40):
                 await asyncio.sleep(0.01)
-                await asyncio.to_thread(point, store, "12"[flip % 2])
+                await asyncio.to_thread(point, redis_client, "12"[flip % 2])
             stop.set()
         assert seen == {("1", 0.25), ("2", 0.5)}
 
-    async def test_a_flip_is_seen_by_the_next_request(self, client: AsyncClient, store: redis.Redis) -> None:
-        put(store, {1: 0.25}, version="1")
-        put(store, {1: 0.5}, version="2")
+    async def test_a_flip_is_seen_by_the_next_request(self, client: AsyncClient, redis_client: redis.Redis) -> None:
+        put(redis_client, {1: 0.25}, version="1")
+        put(redis_client, {1: 0.5}, version="2")
         for version, score in (("1", 0.25), ("2", 0.5), ("1", 0.25)):
-            point(store, version)
+            point(redis_client, version)
             assert (await ask(client, "live", 1)).scores.tolist() == [score]
 
 
@@ -412,10 +402,10 @@ class TestFailures:
             assert (origins(live), live.scores) == ([LIVE], (await ask(client, "tiny", 1)).scores)
 
     async def test_a_request_has_its_answer_before_its_deadline(
-        self, client: AsyncClient, reader: CountingReader, store: redis.Redis
+        self, client: AsyncClient, reader: CountingReader, redis_client: redis.Redis
     ) -> None:
-        put(store, {1: 0.25})
-        point(store, "1")
+        put(redis_client, {1: 0.25})
+        point(redis_client, "1")
         reader.pause_s = 10.0
         async with asyncio.timeout(0.9):
             answer = await ask(client, "live", 1, 2, timeout_s=0.5)
@@ -426,16 +416,16 @@ class TestFailures:
 class TestInterfaces:
     """The same over every interface."""
 
-    async def test_a_stream(self, client: AsyncClient, store: redis.Redis) -> None:
-        put(store, {1: 0.25})
-        point(store, "1")
+    async def test_a_stream(self, client: AsyncClient, redis_client: redis.Redis) -> None:
+        put(redis_client, {1: 0.25})
+        point(redis_client, "1")
         requests = [Request("stored", {"ip": ip, "bid": 0.5}, at=NOON) for ip in (1, 2, 1)]
         answers = [answer async for answer in client.predict_stream(requests)]
         assert [origins(answer) for answer in answers if isinstance(answer, Prediction)] == [[HIT], [DEFAULT], [HIT]]
 
-    async def test_the_open_inference_protocol(self, server: Server, store: redis.Redis) -> None:
-        put(store, {1: 0.25})
-        point(store, "1")
+    async def test_the_open_inference_protocol(self, server: Server, redis_client: redis.Redis) -> None:
+        put(redis_client, {1: 0.25})
+        point(redis_client, "1")
         async with grpc.aio.insecure_channel(server.address) as channel:
             stub: Any = grpc_service_pb2_grpc.GRPCInferenceServiceStub(channel)  # type: ignore[no-untyped-call]
             request = oip.ModelInferRequest(model_name="stored")
@@ -455,18 +445,20 @@ class TestInterfaces:
             3,
         )
 
-    async def test_an_explained_answer_has_the_rung_of_each_row(self, client: AsyncClient, store: redis.Redis) -> None:
-        put(store, {1: 0.25})
-        point(store, "1")
+    async def test_an_explained_answer_has_the_rung_of_each_row(
+        self, client: AsyncClient, redis_client: redis.Redis
+    ) -> None:
+        put(redis_client, {1: 0.25})
+        point(redis_client, "1")
         answer = await ask(client, "stored", 1, 2, explain=True)
         assert answer.row_rungs == (Rung.FRESH, Rung.PRIOR)
         assert origins(answer) == [HIT, DEFAULT]
 
     async def test_the_stored_prediction_is_a_feature_that_can_be_looked_at(
-        self, client: AsyncClient, store: redis.Redis
+        self, client: AsyncClient, redis_client: redis.Redis
     ) -> None:
-        put(store, {1: 0.25}, t=NOON - 3)
-        point(store, "1")
+        put(redis_client, {1: 0.25}, t=NOON - 3)
+        point(redis_client, "1")
         found = (await client.features("stored", {"ip": [1, 2], "bid": 0.5}, at=NOON)).features["prediction"]
         assert found.values.tolist() == [0.25, DEFAULT_SCORE]
         assert found.status == (Status.PRESENT, Status.NOT_FOUND)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from lockstep.bundle import build
-from lockstep.errors import BadColumn, BadRequest, DefinitionDiffers, UnknownColumn, UnknownModel
+from lockstep.errors import BadColumn, BadRequest, DefinitionDiffers, RowRefused, UnknownColumn, UnknownModel
 from lockstep.graph import log_odds
 from lockstep.model_store import ModelStore
 from lockstep.plan import Plan
@@ -144,6 +144,13 @@ class Forbidden(MemoryReader):
         raise AssertionError("there was nothing to read")
 
 
+def test_a_strict_caller_gets_an_error_instead_of_a_default(scorer: LocalScorer) -> None:
+    with pytest.raises(RowRefused, match="ip_activity"):
+        scorer.predict({"ip": 9, "bid": 0.5}, at=NOON, strict=True)
+    sent = {"clicks": 7, "last_click": float(NOON)}
+    assert odds(scorer.predict({"ip": 9, "bid": 0.5}, features=sent, at=NOON, strict=True)) == [7.5]
+
+
 @pytest.mark.parametrize("key", [{}, {"ip": 1}], ids=["without the key", "with the key"])
 def test_with_all_features_sent_nothing_is_read(settings: Settings, key: dict[str, int]) -> None:
     with LocalScorer("tiny", settings=settings, reader=Forbidden()) as scorer:
@@ -180,7 +187,7 @@ def test_many_mixes_do_not_pile_up(scorer: LocalScorer) -> None:
     for turn in range(3):
         for features in ({}, {"clicks": 1.0}, {"last_click": float(NOON)}, {"clicks": 1.0, "last_click": float(NOON)}):
             assert len(scorer.predict({"ip": turn, "bid": 0.5}, features=features, at=NOON).scores) == 1
-    assert scorer._scorer._scorer_of.cache_info().currsize == 4
+    assert len(scorer._scorer._scorer._lanes) == 4
 
 
 # In memory, never persisted.

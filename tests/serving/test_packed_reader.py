@@ -33,7 +33,8 @@ from protos.lockstep.v1 import scorer_pb2 as pb
 from serving.packed_reader import PackedReader
 from serving.redis import UNREACHED, open_client
 from serving.redis.cluster import slot_of
-from serving.redis.link import Access, Node
+from serving.redis.node import Node
+from serving.redis.terms import Access
 from serving.redis.watch import Watch
 from serving.server import running
 from serving.settings import Settings
@@ -83,18 +84,12 @@ async def read(reader: PackedReader, *ips: int) -> ViewRows:
     return view_of(await reader.read(PLAN, {"ip": np.array(ips, np.int64)}, len(ips)), PLAN, "ip_activity")
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with run_redis(tmp_path_factory.mktemp("redis"), free_port()) as found:
-        yield found
-
-
 @pytest.fixture
-def where(url: str) -> Where:
+def where(redis_url: str) -> Where:
     """An empty Redis."""
-    with redis.Redis.from_url(url) as client:
+    with redis.Redis.from_url(redis_url) as client:
         client.flushall()
-    return Where(url)
+    return Where(redis_url)
 
 
 async def test_what_was_written_is_what_a_plan_gets_in_the_order_of_the_request(where: Where) -> None:

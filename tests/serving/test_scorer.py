@@ -76,7 +76,7 @@ asyncio.run(Scorer(models, MemoryReader(), Settings()).score(query, Deadline.aft
 def test_a_scoring_process_imports_neither_feast_nor_pandas_nor_scikit_learn(store: ModelStore) -> None:
     loaded = loaded_after(SCORE.format(url=store.url))
     heavy = {"feast", "pandas", "sklearn", "skops", "skl2onnx", "duckdb", "redis", "lockstep.stores", "training"}
-    assert loaded & heavy == set()
+    assert loaded & (heavy | {"opentelemetry", "pyarrow.compute"}) == set()
 
 
 OPEN = """

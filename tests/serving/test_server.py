@@ -263,6 +263,23 @@ class TestLadder:
             assert 0.19 < time.monotonic() - started < 2
         assert (odds(reply), reply.rung, found(reply)) == ([-0.5], pb.RUNG_ALL_DEFAULTS, {"UNREACHABLE": 2})
 
+    async def test_a_store_that_says_nothing_delays_the_start_once_and_not_for_every_version(
+        self, settings: Settings, store: ModelStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Mute(MemoryReader):
+            async def prepare(self, plan: Plan) -> None:
+                await asyncio.sleep(60)
+
+        monkeypatch.setattr("serving.server.PREPARE_S", 1.0)
+        monkeypatch.setattr("serving.server.SILENT_PREPARE_S", 0.01)
+        for _ in range(3):
+            publish(store)
+        started = time.monotonic()
+        async with running(replace(settings, newest_versions=4), Mute()) as server:
+            assert time.monotonic() - started < 3.0
+            assert server.catalogue.versions("tiny") == ["1", "2", "3", "4"]
+        assert caplog.text.count("the model is served unchecked") == 4
+
     async def test_a_request_without_a_deadline_has_the_default_one(self, settings: Settings) -> None:
         async with asking(replace(settings, default_deadline_ms=50), SilentReader()) as client, asyncio.timeout(5):
             assert (await client.ask(GOOD)).rung == pb.RUNG_ALL_DEFAULTS

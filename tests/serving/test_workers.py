@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
+import psutil
 import pytest
 
 from protos.lockstep.v1 import scorer_pb2 as pb
@@ -74,6 +75,7 @@ def test_a_worker_that_is_killed_is_replaced_and_the_port_goes_on_answering(
     assert supervisor.stdout is not None
     line = supervisor.stdout.readline()
     assert line.endswith(": tiny 1 (champion) (2 workers)\n")
+    assert supervisor.stdout.readline().startswith("the page is http://127.0.0.1:")
     address = line.split()[3].rstrip(":")
     before = children(supervisor)
     assert len(before) == 2
@@ -89,6 +91,21 @@ def test_a_worker_that_is_killed_is_replaced_and_the_port_goes_on_answering(
     assert (supervisor.returncode, out) == (0, "")
     assert '"a worker ended and is replaced", "worker": ' in err
     assert '"status": -9' in err
+
+
+def test_workers_drain_and_end_when_their_supervisor_is_killed(supervisor: "subprocess.Popen[str]") -> None:
+    assert supervisor.stdout is not None
+    address = supervisor.stdout.readline().split()[3].rstrip(":")
+    workers = [psutil.Process(pid) for pid in children(supervisor)]
+    assert len(ask(address).scores) == 1
+    supervisor.kill()
+    supervisor.wait()
+    _, alive = psutil.wait_procs(workers, timeout=15)
+    assert alive == []
+    host, _, port = address.rpartition(":")
+    _reserved(Settings(host=host, port=int(port), workers=2)).close()  # nobody holds it any longer
+    assert supervisor.stderr is not None
+    assert supervisor.stderr.read().count('"draining"') == 2
 
 
 def test_workers_that_cannot_start_end_the_supervisor_with_their_reason(settings: Settings) -> None:

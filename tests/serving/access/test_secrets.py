@@ -21,7 +21,7 @@ from lockstep.stores.repo import connection_string
 from lockstep_client import AsyncClient, ScorerError, Tls
 from lockstep_client.connection import Connection
 from serving.redis import open_client
-from serving.redis.link import Access as RedisAccess
+from serving.redis.terms import Access as RedisAccess
 from serving.settings import Settings
 from tests.bundles import publish
 from tests.serving.access.test_callers import hashed, table

@@ -4,8 +4,8 @@ import pytest
 from lockstep.bundle import build
 from lockstep.resolve import resolve
 from lockstep.status import Status
-from serving.lane import summaries
 from serving.metrics.features import FeatureMeter, FoundRows
+from serving.scoring import summaries
 from tests.bundles import NOON, PLAN, TTL, MemoryReader, bundle_files, row
 
 ROWS = {
