@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,11 +32,12 @@ from serving.metrics import (
     current,
 )
 from serving.pace import HOLD_S, Pace
-from serving.reading import Read, Rows, found, said_late, unreachable
+from serving.reading import Read, Rows, found, unreachable
 from serving.room import Room
 from serving.scoring import parts, scored, summaries
 from serving.strict import refusal
 from serving.together import Joined, Unchecked, one_by_one, together
+from serving.waiting import SharedRead, Waiting
 
 __all__ = ["Lane"]
 
@@ -46,77 +47,6 @@ MOST_GATHERED = 64
 """Requests with which a batch starts at once."""
 
 log = logging.getLogger(__name__)
-
-
-class _Waiting(asyncio.Future[Scores]):
-    """A request in the lane, and the promise of its answer. Whoever cancels it wants no answer any more."""
-
-    def __init__(self, request: Unchecked, read_by_s: float, *, strict: bool) -> None:
-        super().__init__()
-        self.request = request
-        self.columns = tuple(request.columns)
-        self.rows = request.rows
-        self.strict = strict
-        self.read_by_s = read_by_s
-        """When the store's share of its time ends, on the monotonic clock."""
-        self.since_s = time.perf_counter()
-        self.batch: _Batch | None = None
-
-    def cancel(self, msg: object = None) -> bool:
-        """As a future; a batch that nobody waits for any more needs no rows."""
-        cancelled = super().cancel(msg)
-        if self.batch is not None:
-            self.batch.end_if_done()
-        return cancelled
-
-
-class _Batch:
-    """Requests that share a read, and the one task that reads and answers."""
-
-    __slots__ = ("_answer_late", "_given_up", "_loop", "_task", "_timer", "requests")
-
-    def __init__(
-        self,
-        requests: Sequence[_Waiting],
-        answer_late: Callable[[list[_Waiting]], None],
-        given_up: Callable[["asyncio.Task[None]"], None],
-    ) -> None:
-        """For the task that this is called in. `given_up` is told of it where nobody waits for it any more: a reader
-        may never end, even when it is cancelled.
-        """
-        self.requests, self._answer_late, self._given_up = requests, answer_late, given_up
-        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
-        for one in requests:
-            one.batch = self
-        self._timer = self._loop.call_later(self._left_s(), self._on_time)
-
-    def _left_s(self) -> float:
-        """Until the first request's time for the store ends; 0 where nobody waits any more."""
-        soonest_s = min((one.read_by_s for one in self.requests if not one.done()), default=0.0)
-        return max(soonest_s - time.monotonic(), 0.0)
-
-    def _on_time(self) -> None:
-        """A request whose time runs out is answered without the store; the others go on waiting."""
-        now_s = time.monotonic()
-        late = [one for one in self.requests if one.read_by_s <= now_s and not one.done()]
-        if late:
-            said_late()
-            self._answer_late(late)
-        if not self.end_if_done():
-            self._timer = self._loop.call_later(self._left_s(), self._on_time)
-
-    def end_if_done(self) -> bool:
-        """Give the read up where nobody waits for it."""
-        done = all(one.done() for one in self.requests)
-        if done and self._task is not None:
-            self._task.cancel()
-            self._given_up(self._task)
-        return done
-
-    def read(self) -> None:
-        """The store has answered."""
-        self._timer.cancel()
-        self._task = None
 
 
 class Lane:
@@ -140,7 +70,7 @@ class Lane:
         self._meter, self._room = meter, room
         self.bundle, self._read = bundle, read
         self._max_rows, self._batch_rows, self._hold_s = max_rows, batch_rows, hold_s
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[Waiting] = deque()
         self._under_way: set[asyncio.Task[None]] = set()
         self._woken = False
         self._overtaking: asyncio.TimerHandle | None = None
@@ -164,14 +94,14 @@ class Lane:
         `strict` one with RowRefused or RowUnreachable for an answer below the first rung. Else a store or a model that
         fails is no error: the rung says so.
         """
-        waiting = _Waiting(request, read_by_s, strict=strict)
+        waiting = Waiting(request, read_by_s, strict=strict)
         if self._room is not None:
             self._enter(waiting, self._room)
         self._waiting.append(waiting)
         self._wake(asyncio.get_running_loop())
         return waiting
 
-    def _enter(self, waiting: _Waiting, room: Room) -> None:
+    def _enter(self, waiting: Waiting, room: Room) -> None:
         """Take room for it until it is done."""
         try:
             room.take(waiting.rows)
@@ -235,9 +165,9 @@ class Lane:
         if self._waiting:
             self._wake(asyncio.get_running_loop())
 
-    def _next_batch(self) -> list[_Waiting]:
+    def _next_batch(self) -> list[Waiting]:
         """First come, first served, as many as fit. Whose caller went away is dropped before it costs anything."""
-        batch: list[_Waiting] = []
+        batch: list[Waiting] = []
         rows = 0
         while self._waiting:
             first = self._waiting[0]
@@ -251,7 +181,7 @@ class Lane:
             self._waiting.popleft()
         return batch
 
-    async def _run(self, batch: list[_Waiting]) -> None:
+    async def _run(self, batch: list[Waiting]) -> None:
         marks = begun()
         current.set(marks)
         try:
@@ -269,7 +199,7 @@ class Lane:
             if _ends(error):
                 raise
 
-    def _checked(self, batch: list[_Waiting]) -> tuple[list[_Waiting], Joined | None]:
+    def _checked(self, batch: list[Waiting]) -> tuple[list[Waiting], Joined | None]:
         """The requests with which nothing is wrong, as one; the others are told what is."""
         plan, requests = self.bundle.plan, [one.request for one in batch]
         joined = together(plan, requests, max_rows=self._max_rows)
@@ -284,15 +214,15 @@ class Lane:
                 waiting.set_exception(error)
         return good, joined
 
-    async def _found(self, joined: Joined, batch: Sequence[_Waiting]) -> Rows:
+    async def _found(self, joined: Joined, batch: Sequence[Waiting]) -> Rows:
         """The rows of every view. A request whose time runs out meanwhile is answered without the store."""
-        shared = _Batch(batch, self._answer_late, self._done)
+        shared = SharedRead(batch, self._answer_late, self._done)
         try:
             return await found(self._read, self.bundle.plan, joined.given, len(joined.t))
         finally:
             shared.read()
 
-    def _answer_late(self, late: list[_Waiting]) -> None:
+    def _answer_late(self, late: list[Waiting]) -> None:
         """Without the store: a request gets an answer before its deadline."""
         marks = current.get()
         assert marks is not None, "every batch has them"
@@ -304,7 +234,7 @@ class Lane:
         self._answer(late, joined, unreachable(self.bundle.plan, len(joined.t)))
         current.reset(batch_goes_on)
 
-    def _answer(self, batch: Sequence[_Waiting], joined: Joined, rows: Rows) -> None:
+    def _answer(self, batch: Sequence[Waiting], joined: Joined, rows: Rows) -> None:
         resolved = resolve(self.bundle.plan, rows, joined.given, joined.t)
         lengths, manifest = joined.lengths, self.bundle.manifest
         scores, rungs = scored(self.bundle, resolved, lengths)

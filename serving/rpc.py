@@ -15,6 +15,7 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError
 
 from lockstep.errors import BadRequest, Overloaded
+from serving import http2
 from serving.access import Guard
 from serving.metrics import Answered, CallMeter, Meters, Refused
 from serving.statuses import failure_of
@@ -25,7 +26,7 @@ Read = Callable[[bytes], Any]
 
 
 def register(
-    server: grpc.aio.Server,
+    server: http2.Server,
     service: ServiceDescriptor,
     servicer: object,
     meters: Meters | None = None,

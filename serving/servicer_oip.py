@@ -12,7 +12,7 @@ from lockstep.bundle import Bundle
 from lockstep.errors import BadRequest, ControlRefused, ModelUnloaded, NoModelYet, SwitchedOff, UnknownModel
 from protos.inference import grpc_service_pb2 as pb
 from protos.inference import grpc_service_pb2_grpc
-from serving import oip, oip_metadata
+from serving import http2, oip, oip_metadata
 from serving.access import Guard
 from serving.deadline import Deadline
 from serving.metrics import Answered, Meters, Refused
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def add_oip(
-    server: grpc.aio.Server,
+    server: http2.Server,
     scorer: Scorer,
     models: Models,
     settings: Settings,

@@ -89,7 +89,7 @@ def _progressing(plan: DataFrame, begun: Begun) -> list[Any]:
     left = sum(map(begun.length, begun.todo))
     with bar(f"score {begun.job.bundle.manifest.name}", begun.report.rows) as done, ThreadPoolExecutor(1) as pool:
         done(begun.report.rows - left)
-        running = pool.submit(plan.collect)
+        running: Future[list[Any]] = pool.submit(plan.collect)
         _watch(running, begun, done)
         return running.result()
 
