@@ -29,7 +29,8 @@ _SIZE_UPDATES: Final = range(0x20, 0x40)
 _UNITS: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _TIMEOUT: Final = re.compile(r"(\d{1,8})([HMSmun])")
 _NAME: Final = re.compile(rb"[0-9a-z_.\-!#$%&'*+^`|~]+")
-_NO_VALUE: Final = re.compile(rb"[\x00\r\n]|^[ \t]|[ \t]\Z")
+_NO_VALUE: Final = re.compile(rb"[\x00\r\n]")
+"""What no value holds. Blanks around one are against the letter of RFC 9113; gRPC's own clients send them."""
 _CONNECTION_BOUND: Final = {b"connection", b"proxy-connection", b"keep-alive", b"transfer-encoding", b"upgrade"}
 _OF_HTTP: Final = {"content-type", "te", "grpc-timeout", "grpc-encoding", "grpc-accept-encoding"}
 _PSEUDO: Final = {b":method", b":scheme", b":path", b":authority"}
