@@ -31,7 +31,6 @@ from serving.metrics import (
     begun,
     current,
 )
-from serving.pace import HOLD_S, Pace
 from serving.reading import Read, Rows, found, unreachable
 from serving.room import Room
 from serving.scoring import parts, scored, summaries
@@ -74,8 +73,8 @@ class Lane:
         self._under_way: set[asyncio.Task[None]] = set()
         self._woken = False
         self._overtaking: asyncio.TimerHandle | None = None
-        self._held: asyncio.TimerHandle | None = None
-        self._pace = Pace()
+        self._reading_since_s = 0.0
+        """When the newest batch asked the store, on the monotonic clock."""
 
     @property
     def load(self) -> Load:
@@ -117,15 +116,22 @@ class Lane:
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start soon. While a batch is under way, wait for it; a store that is slow holds nobody back for long."""
         if self._woken:
-            if self._held is not None and not self._pace.alone(len(self._waiting)):
-                self._held.cancel()
-                self._let_go()
             return
         if not self._under_way:
             self._woken = True
             loop.call_soon(self._gather, loop, 0, 0)
         elif self._overtaking is None:
-            self._overtaking = loop.call_later(self._at_most(self._hold_s), self._start)
+            self._overtaking = loop.call_later(self._at_most(self._hold_s), self._overtake, loop)
+
+    def _overtake(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Start beside a batch that the store keeps waiting. One that is long at work of its own is not overtaken: two
+        at once would only share the core.
+        """
+        left_s = self._at_most(self._reading_since_s + self._hold_s - time.monotonic()) if self._waiting else 0.0
+        if left_s > 0:
+            self._overtaking = loop.call_later(left_s, self._overtake, loop)
+        else:
+            self._start()
 
     def _at_most(self, hold_s: float) -> float:
         """So long, and no longer than the store's share of any request that waits."""
@@ -137,14 +143,9 @@ class Lane:
         quiet = quiet + 1 if waiting == seen else 0
         if quiet < QUIET_TURNS and waiting < MOST_GATHERED:
             loop.call_soon(self._gather, loop, waiting, quiet)
-        elif waiting and self._pace.alone(waiting):
-            self._held = loop.call_later(self._at_most(HOLD_S), self._let_go)
         else:
-            self._let_go()
-
-    def _let_go(self) -> None:
-        self._held, self._woken = None, False
-        self._start()
+            self._woken = False
+            self._start()
 
     def _start(self) -> None:
         if self._overtaking is not None:
@@ -152,7 +153,6 @@ class Lane:
             self._overtaking = None
         batch = self._next_batch()
         if batch:
-            self._pace.began(len(batch))
             loop = asyncio.get_running_loop()
             task = loop.create_task(self._run(batch))
             self._under_way.add(task)
@@ -216,6 +216,7 @@ class Lane:
 
     async def _found(self, joined: Joined, batch: Sequence[Waiting]) -> Rows:
         """The rows of every view. A request whose time runs out meanwhile is answered without the store."""
+        self._reading_since_s = time.monotonic()
         shared = SharedRead(batch, self._answer_late, self._done)
         try:
             return await found(self._read, self.bundle.plan, joined.given, len(joined.t))
