@@ -7,7 +7,7 @@ their absence, a row of a new schema by theirs, and a view that was defined anew
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -27,6 +27,8 @@ __all__ = ["PackedReader"]
 
 _PLANS: Final = 256
 """Plans that are kept compiled; the one that came first goes first."""
+_UNUSED_S: Final = 60.0
+"""How long one that nobody asks for is kept: those of models that were swapped out are not to pile up."""
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class _Compiled:
     plan: Plan
     lookup: Lookup
     state: int
+    used_s: float = field(default_factory=time.monotonic)
 
 
 class PackedReader:
@@ -94,6 +97,7 @@ class PackedReader:
         """How to read the plan's rows; None where Redis never told what they mean."""
         known = self._compiled.get(id(plan))
         if known is not None and known.plan is plan and known.state == self._state:
+            known.used_s = time.monotonic()
             return known.lookup
         keys = [record_key(plan.project, view.name) for view in plan.views]
         if any(key not in self._records for key in keys):
@@ -105,10 +109,16 @@ class PackedReader:
             return None
         lookup = Lookup(plan, {view: None if each is None else _newest_first(each) for view, each in found.items()})
         _say_what_is_wrong(lookup)
-        while len(self._compiled) >= _PLANS:
-            self._compiled.pop(next(iter(self._compiled)))
+        self._drop_unused()
         self._compiled[id(plan)] = _Compiled(plan, lookup, self._state)
         return lookup
+
+    def _drop_unused(self) -> None:
+        """Make room for another plan."""
+        since_s = time.monotonic() - _UNUSED_S
+        self._compiled = {key: one for key, one in self._compiled.items() if one.used_s > since_s}
+        while len(self._compiled) >= _PLANS:
+            self._compiled.pop(next(iter(self._compiled)))
 
     async def _look(self) -> None:
         """Read the view records again."""

@@ -156,6 +156,20 @@ async def test_rows_of_a_schema_that_came_later_are_read_within_moments(where: W
     assert found.values["clicks"].tolist() == [50.0, 2.0]
 
 
+async def test_plans_that_nobody_asks_for_are_forgotten_when_another_comes(
+    where: Where, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(connect(where), range(3))
+    plans = [replace(PLAN) for _ in range(3)]
+    async with reading(where) as reader:
+        await reader.read(plans[0], {"ip": np.array([1])}, 1)
+        await reader.read(plans[1], {"ip": np.array([1])}, 1)
+        assert len(reader._compiled) == 2
+        monkeypatch.setattr("serving.packed_reader._UNUSED_S", -1.0)
+        await reader.read(plans[2], {"ip": np.array([1])}, 1)
+        assert list(reader._compiled) == [id(plans[2])]
+
+
 async def test_a_row_that_nobody_wrote_is_unreadable_and_named(where: Where, caplog: pytest.LogCaptureFixture) -> None:
     client = connect(where)
     fill(client, range(3))
