@@ -95,9 +95,16 @@ class Shop:
         return out.getvalue()
 
     def refresh(self) -> None:
-        """Read the registry again, as a feature server does every now and then."""
+        """Read the registry again, as a feature server does every now and then.
+
+        Feast writes its file in place: a reader in that moment sees nothing, and looks once more.
+        """
         refresh: Any = self.store.refresh_registry
+        give_up = time.monotonic() + 5
         refresh()
+        while not self.store.list_feature_views():
+            assert time.monotonic() < give_up, "the registry stays empty"
+            refresh()
 
     @property
     def engine(self) -> Any:
