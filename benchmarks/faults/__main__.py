@@ -20,15 +20,15 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.command import home_at, parser, tell
 from benchmarks.faults.expected import Expected, expected
 from benchmarks.faults.faults import FAULTS, Fault, Surroundings
 from benchmarks.faults.figures import Outcome, totals
@@ -37,7 +37,6 @@ from benchmarks.faults.load import Caller, caller
 from benchmarks.faults.picture import draw as draw_timeline
 from benchmarks.faults.rows import copy_of
 from benchmarks.faults.scorer import Scorer
-from benchmarks.machine import facts
 from benchmarks.predict.asked import draw
 from benchmarks.predict.data import MODEL, SEED, Data, Size, environment, opened
 from benchmarks.predict.load import PREDICT, Closed, Messages, Target, generator
@@ -183,13 +182,11 @@ def sentences(figures: dict[str, Any]) -> Iterator[str]:
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description="The scorer while things fail.")
-    parser.add_argument("--json", action="store_true", help="print the JSON line alone")
-    parser.add_argument("--quick", action="store_true", help="two faults on a small log: whether it works")
-    parser.add_argument("--home", type=Path, help="keep data and model here and use them again (default: none is kept)")
-    parser.add_argument("--picture", type=Path, default=Path("faults.png"), help="the timeline, a PNG")
-    parser.add_argument("--faults", type=_names, metavar="NAME,…", help=f"only these of {', '.join(FAULT_NAMES)}")
-    return parser
+    made = parser("benchmarks.faults", "The scorer while things fail.")
+    made.add_argument("--quick", action="store_true", help="two faults on a small log: whether it works")
+    made.add_argument("--picture", type=Path, default=Path("faults.png"), help="the timeline, a PNG")
+    made.add_argument("--faults", type=_names, metavar="NAME,…", help=f"only these of {', '.join(FAULT_NAMES)}")
+    return made
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -208,12 +205,9 @@ def main() -> None:
     scope = QUICK if given.quick else Scope()
     if given.faults:
         scope = replace(scope, faults=given.faults)
-    with nullcontext(given.home) if given.home else TemporaryDirectory(prefix="faults-") as folder:
-        figures = measure(Home(Path(folder).absolute()), scope, given.picture)
-    figures["machine"] = facts("grpcio", "onnxruntime", "numpy", "uvloop")
-    if not given.json:
-        print("\n".join(sentences(figures)))
-    print(json.dumps(figures))
+    with home_at(given.home) as home:
+        figures = measure(home, scope, given.picture)
+    tell(figures, ("grpcio", "onnxruntime", "numpy", "uvloop"), sentences, as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -23,16 +23,14 @@ call with one row that stored predictions answer over that of a live one, in tur
 """
 
 import argparse
-import json
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-from benchmarks.machine import facts
+from benchmarks.command import home_at, parser, tell
 from benchmarks.patterns import page
 from benchmarks.patterns.by_row import Bench, Found
 from benchmarks.patterns.models import CACHED, fill_cache, publish_linear
@@ -77,7 +75,7 @@ def measure(home: Home, scope: Scope) -> dict[str, Any]:
     """All figures. Raises ValueError where a call fails, or a request that the cache was filled with misses it."""
     from lockstep.stores.repo import open_store
 
-    with opened(home, scope.size) as data, within(environment(home, data.redis_url)), _folder() as name:
+    with opened(home, scope.size) as data, within(environment(home, data.redis_url)), TemporaryDirectory() as name:
         folder = Path(name)
         store = open_store(home)
         publish_linear(store, home)
@@ -116,21 +114,15 @@ def sentences(figures: Mapping[str, Any]) -> Iterator[str]:
     yield from (f"{name}: {value:,}" for name, value in plain.items())
 
 
-def _folder() -> TemporaryDirectory[str]:
-    return TemporaryDirectory(prefix="patterns-")
-
-
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.patterns", description="Every pattern and every kind.")
-    parser.add_argument("--json", action="store_true", help="print the JSON line alone")
-    parser.add_argument("--quick", action="store_true", help="one short round of each: whether it works, not how fast")
-    parser.add_argument("--home", type=Path, help="keep data and models here and use them again")
-    parser.add_argument("--page", action="store_true", help="measure nothing, write the tables of docs/patterns.md")
-    parser.add_argument(
+    made = parser("benchmarks.patterns", "Every pattern and every kind.")
+    made.add_argument("--quick", action="store_true", help="one short round of each: whether it works, not how fast")
+    made.add_argument("--page", action="store_true", help="measure nothing, write the tables of docs/patterns.md")
+    made.add_argument(
         "--core-hour", type=float, default=page.CORE_HOUR, help="price of a core for an hour (default %(default)s)"
     )
-    return parser
+    return made
 
 
 def main() -> None:
@@ -140,12 +132,10 @@ def main() -> None:
         page.write(given.core_hour)
         return
     warnings.simplefilter("ignore")  # Feast's imports warn of their own dependencies
-    with nullcontext(given.home) if given.home else _folder() as folder:
-        figures = measure(Home(Path(folder).absolute()), QUICK if given.quick else FULL)
-    figures["machine"] = facts("feast", "duckdb", "grpcio", "onnxruntime", "scikit-learn", "skops", "numpy", "redis")
-    if not given.json:
-        print("\n".join(sentences(figures)))
-    print(json.dumps(figures))
+    with home_at(given.home) as home:
+        figures = measure(home, QUICK if given.quick else FULL)
+    packages = ("feast", "duckdb", "grpcio", "onnxruntime", "scikit-learn", "skops", "numpy", "redis")
+    tell(figures, packages, sentences, as_json=given.json)
 
 
 if __name__ == "__main__":

@@ -26,21 +26,18 @@ the first score, `worker_mb` its resident memory after all that load.
 """
 
 import argparse
-import json
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from statistics import median
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
 
-from benchmarks.machine import facts
+from benchmarks.command import home_at, parser, tell
 from benchmarks.predict.asked import CANDIDATES, ask, draw
 from benchmarks.predict.carried import carrying, mlserver, publish
 from benchmarks.predict.data import SEED, Data, Size, opened
@@ -193,15 +190,13 @@ def run(rounds: Rounds, scope: Scope) -> dict[str, Measured]:
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.predict", description="From keys to scores over gRPC.")
-    parser.add_argument("--json", action="store_true", help="print the JSON line alone")
-    parser.add_argument("--quick", action="store_true", help="one short round of each: whether it works, not how fast")
-    parser.add_argument("--home", type=Path, help="keep data and model here and use them again (default: none is kept)")
-    parser.add_argument(
+    made = parser("benchmarks.predict", "From keys to scores over gRPC.")
+    made.add_argument("--quick", action="store_true", help="one short round of each: whether it works, not how fast")
+    made.add_argument(
         "--loads", type=_names(LOAD_NAMES), metavar="LOAD,…", help=f"only these of {','.join(LOAD_NAMES)}"
     )
-    parser.add_argument("--sides", type=_names(SIDES), metavar="SIDE,…", help=f"only these of {','.join(SIDES)}")
-    return parser
+    made.add_argument("--sides", type=_names(SIDES), metavar="SIDE,…", help=f"only these of {','.join(SIDES)}")
+    return made
 
 
 def _names(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
@@ -219,19 +214,21 @@ def _names(known: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
 
 def main() -> None:
     """Measure, and print the figures."""
-    parser = arguments()
-    given = parser.parse_args()
+    command = arguments()
+    given = command.parse_args()
     if given.loads and OPEN in given.loads and not any(name.startswith(UNARY) for name in given.loads):
-        parser.error(f"the rate of {OPEN!r} is half of the peak of single calls; add unary_8 to --loads")
+        command.error(f"the rate of {OPEN!r} is half of the peak of single calls; add unary_8 to --loads")
     warnings.simplefilter("ignore")  # Feast's imports warn of their own dependencies
     chosen = {name: names for name in ("loads", "sides") if (names := getattr(given, name))}
     scope = replace(QUICK if given.quick else Scope(), **chosen)
-    with nullcontext(given.home) if given.home else TemporaryDirectory(prefix="predict-") as folder:
-        figures = measure(Home(Path(folder).absolute()), scope)
-    figures["machine"] = facts("feast", "grpcio", "onnxruntime", "scikit-learn", "numpy", "redis", "uvloop")
-    if not given.json:
-        print("\n".join(sentences(figures)))
-    print(json.dumps(figures))
+    with home_at(given.home) as home:
+        figures = measure(home, scope)
+    tell(
+        figures,
+        ("feast", "grpcio", "onnxruntime", "scikit-learn", "numpy", "redis", "uvloop"),
+        sentences,
+        as_json=given.json,
+    )
 
 
 if __name__ == "__main__":

@@ -15,24 +15,22 @@ what follows the warm-up over that in its first third. `memory_mb` counts once w
 """
 
 import argparse
-import json
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection as Pipe
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import numpy as np
 
+from benchmarks.command import home_at, parser, tell
 from benchmarks.faults.expected import columns_of, expected
 from benchmarks.faults.grounds import on_ground
 from benchmarks.faults.rows import copy_of
 from benchmarks.faults.scorer import Scorer
-from benchmarks.machine import facts
 from benchmarks.patterns.rows import Rows
 from benchmarks.patterns.served import inferring
 from benchmarks.predict.asked import CANDIDATES, draw
@@ -149,13 +147,11 @@ def sentences(figures: dict[str, Any]) -> Iterator[str]:
 
 def arguments() -> argparse.ArgumentParser:
     """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description="The scorer for a long time.")
-    parser.add_argument("--json", action="store_true", help="print the JSON line alone")
-    parser.add_argument("--minutes", type=_minutes, help=f"how long (default: {Scope().minutes:g})")
-    parser.add_argument("--quick", action="store_true", help="some seconds on a small log: whether it works")
-    parser.add_argument("--home", type=Path, help="keep data and model here and use them again (default: none is kept)")
-    parser.add_argument("--picture", type=Path, metavar="FILE", help="memory, descriptors and latency over time, a PNG")
-    return parser
+    made = parser("benchmarks.soak", "The scorer for a long time.")
+    made.add_argument("--minutes", type=_minutes, help=f"how long (default: {Scope().minutes:g})")
+    made.add_argument("--quick", action="store_true", help="some seconds on a small log: whether it works")
+    made.add_argument("--picture", type=Path, metavar="FILE", help="memory, descriptors and latency over time, a PNG")
+    return made
 
 
 def _minutes(text: str) -> float:
@@ -176,12 +172,9 @@ def main() -> None:
     scope = QUICK if given.quick else Scope()
     if given.minutes:
         scope = replace(scope, minutes=given.minutes)
-    with nullcontext(given.home) if given.home else TemporaryDirectory(prefix="soak-") as folder:
-        figures = measure(Home(Path(folder).absolute()), scope, given.picture)
-    figures["machine"] = facts("grpcio", "onnxruntime", "numpy", "uvloop")
-    if not given.json:
-        print("\n".join(sentences(figures)))
-    print(json.dumps(figures))
+    with home_at(given.home) as home:
+        figures = measure(home, scope, given.picture)
+    tell(figures, ("grpcio", "onnxruntime", "numpy", "uvloop"), sentences, as_json=given.json)
 
 
 if __name__ == "__main__":

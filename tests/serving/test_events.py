@@ -5,8 +5,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +35,7 @@ from serving.room import Room
 from serving.statuses import failure_of
 from tests.bundles import NOON, PLAN, TTL, publish
 from tests.serving.conftest import Client, column, request
+from tests.serving.processes import serving_process
 
 ROOT = Path(__file__).parents[2]
 LONG_S = 20.0
@@ -198,19 +197,7 @@ class Log:
     """A server as a process, and what it wrote."""
 
     def __init__(self, store: ModelStore) -> None:
-        environment = {
-            "LOCKSTEP_SERVE_PORT": "0",
-            "LOCKSTEP_SERVE_MODELS_URL": store.url,
-            "LOCKSTEP_SERVE_READER": "tests.bundles:MemoryReader",
-        }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "serving"],
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        self.process = serving_process(store.url)
 
     def address(self) -> str:
         """Where it listens, once it does."""

@@ -5,7 +5,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from protos.lockstep.v1 import scorer_pb2_grpc
 from serving.settings import Settings
 from serving.workers import _reserved
 from tests.serving.conftest import column, request
+from tests.serving.processes import serving_process
 
 GOOD = request(column("ip", 1), column("bid", 0.5))
 
@@ -26,21 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def started(settings: Settings, **changes: str) -> "subprocess.Popen[str]":
-    environment = {
-        "LOCKSTEP_SERVE_PORT": "0",
-        "LOCKSTEP_SERVE_WORKERS": "2",
-        "LOCKSTEP_SERVE_MODELS_URL": settings.models_url,
-        "LOCKSTEP_SERVE_READER": "tests.bundles:MemoryReader",
-        **changes,
-    }
-    return subprocess.Popen(
-        [sys.executable, "-m", "serving"],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return serving_process(settings.models_url, **{"LOCKSTEP_SERVE_WORKERS": "2", **changes})
 
 
 @pytest.fixture
