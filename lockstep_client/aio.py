@@ -1,7 +1,7 @@
 """The client for asyncio: `sync` with `await`."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Iterable, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -12,12 +12,14 @@ from lockstep_client import requests
 from lockstep_client.answers import Features, Model, ModelVersions, Prediction
 from lockstep_client.calls import GET_FEATURES, GET_MODEL, LIST_MODELS, PREDICT, PREDICT_STREAM
 from lockstep_client.connection import Connection, Tls, Token
-from lockstep_client.errors import ScorerError, from_rpc
+from lockstep_client.errors import ScorerError, error_of, from_rpc
 from lockstep_client.requests import Columns, Request
 from lockstep_client.streams import ENDED, LAST, SENT, Raised, Slot, ended_early, prepared, too_slow
 from protos.lockstep.v1 import scorer_pb2 as pb
 
 __all__ = ["AsyncClient"]
+
+_NOT_SENT = "Internal error from Core"  # grpc.aio's words for a send that failed
 
 
 class AsyncClient:
@@ -96,6 +98,7 @@ class AsyncClient:
     ) -> AsyncIterator[Prediction | ScorerError]:
         slots: asyncio.Queue[Slot] = asyncio.Queue()
         call = self._stream(_messages(requests, slots), metadata=self._connection.metadata())
+        replies = _Replies(call)
         call.add_done_callback(lambda _: slots.put_nowait(ENDED))
         try:
             while (slot := await slots.get()) is not LAST:
@@ -105,23 +108,23 @@ class AsyncClient:
                     case Raised(error):
                         raise error
                     case _:
-                        yield await self._next(call, patience_s)
-            await self._read(call, patience_s)  # the end, or how it ended badly
+                        yield await self._next(replies, patience_s)
+            await self._read(replies, patience_s)  # the end, or how it ended badly
         finally:
             call.cancel()
 
-    async def _next(self, call: Any, patience_s: float) -> Prediction | ScorerError:
-        reply = await self._read(call, patience_s)
+    async def _next(self, replies: "_Replies", patience_s: float) -> Prediction | ScorerError:
+        reply = await self._read(replies, patience_s)
         if reply is grpc.aio.EOF:
             raise ended_early(self._connection.address)
         answer: Prediction | ScorerError = reply
         return answer
 
-    async def _read(self, call: Any, patience_s: float) -> Any:
+    async def _read(self, replies: "_Replies", patience_s: float) -> Any:
         """The next reply of a stream, or EOF. Raises ScorerError."""
         try:
             async with asyncio.timeout(patience_s):
-                return await call.read()
+                return await replies.next()
         except TimeoutError as error:
             raise too_slow(self._connection.address, patience_s) from error
         except grpc.RpcError as error:
@@ -145,6 +148,46 @@ class AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+class _Replies:
+    """What a stream answers, and the status that its server ended it with.
+
+    Where a stream ends while a request is being sent, grpc.aio puts INTERNAL in the place of the server's status, or
+    takes it back, whichever comes last; so the status is noted the moment it comes.
+    """
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._ended: asyncio.Future[tuple[grpc.StatusCode, str]] = asyncio.get_running_loop().create_future()
+        call.add_done_callback(self._note)
+
+    async def next(self) -> Any:
+        """The next reply, or EOF. Raises ScorerError with the server's status, grpc.RpcError with gRPC's own."""
+        try:
+            return await self._call.read()
+        except grpc.RpcError:
+            if await self._call.details() != _NOT_SENT:
+                raise
+        code, details = await self._ended
+        if code is grpc.StatusCode.OK:
+            return grpc.aio.EOF
+        raise error_of(code, details)
+
+    def _note(self, call: Any) -> None:
+        code, details = _at_once(call.code()), _at_once(call.details())
+        if details != _NOT_SENT and not self._ended.done():
+            self._ended.set_result((code, details))
+
+
+def _at_once(known: Coroutine[Any, Any, Any]) -> Any:
+    """What a coroutine returns that has nothing to wait for, as those of a call that is done."""
+    try:
+        known.send(None)
+    except StopIteration as end:
+        return end.value
+    known.close()
+    raise RuntimeError("grpc.aio called a call done that has no status yet")
 
 
 async def _each(requests: AsyncIterable[Request] | Iterable[Request]) -> AsyncIterator[Request]:

@@ -93,7 +93,7 @@ def sentence(address: str, error: ScorerError) -> LockstepError:
             "the server and this client found no common TLS. Does the server speak it, does --tls-authority name what "
             "signs its certificate, and does it ask for --tls-certificate?"
         )
-    elif isinstance(error, Unavailable) and "connect" in detail.lower():
+    elif isinstance(error, Unavailable) and "Failed to connect" in detail:
         detail = "nothing listens there. Start a server with `lockstep serve`, or name another with --address."
     elif isinstance(error, Unauthenticated):
         detail = f"the server knows no such caller. Name the token's file with --token-file, or set {TOKEN}."
@@ -102,5 +102,13 @@ def sentence(address: str, error: ScorerError) -> LockstepError:
     return NoAnswer(address, error.code.name, detail)
 
 
+# What gRPC says where a handshake ends. A server that wants a certificate may refuse only after the client's part
+# of TLS 1.3 is done: the client then sees a connection that is closed or reset.
+_NO_HANDSHAKE = (
+    *("SSL", "TLS", "CERTIFICATE", "HTTP2 initial SETTINGS"),
+    *("Socket closed", "Connection reset", "Broken pipe"),
+)
+
+
 def _handshake_failed(detail: str) -> bool:
-    return any(word in detail for word in ("SSL", "TLS", "CERTIFICATE", "Socket closed", "HTTP2 initial SETTINGS"))
+    return any(word in detail for word in _NO_HANDSHAKE)

@@ -139,6 +139,14 @@ async def test_a_stream_that_breaks_says_why_though_the_caller_has_more_to_send(
                 _ = [one async for one in waiting.predict_stream([asked(1)])]
 
 
+async def test_a_stream_that_breaks_says_why_though_requests_were_under_way(dial: Dial) -> None:
+    async with answering(stream=breaks) as address:
+        for _ in range(20):  # whether the server's status or the failed send is seen first, is chance
+            async with dial(address, timeout_s=5) as client:
+                with pytest.raises(ScorerError, match="RESOURCE_EXHAUSTED: too many streams"):
+                    await client.stream([asked(1)] * 3)
+
+
 async def test_who_stops_reading_ends_the_stream(server: Server) -> None:
     taken: list[int] = []
 

@@ -2,7 +2,11 @@
 
 import asyncio
 import json
+import socket
+import struct
+import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +148,28 @@ def test_without_a_server_it_says_how_to_start_one() -> None:
     result = CliRunner().invoke(predict, ["--address", address, "--ip", "1"])
     assert isinstance(result.exception, NoAnswer)
     assert str(result.exception).startswith(f"{address} answered UNAVAILABLE: nothing listens there. Start a server")
+
+
+def test_a_server_that_resets_the_connection_is_asked_for_tls() -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+
+        def reset() -> None:
+            with suppress(OSError):  # shut down: the test is over
+                while True:
+                    taken, _ = listening.accept()
+                    taken.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    taken.close()
+
+        resetting = threading.Thread(target=reset)
+        resetting.start()
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        result = CliRunner().invoke(predict, ["--address", address, "--ip", "1"])
+        listening.shutdown(socket.SHUT_RDWR)
+        resetting.join()
+    assert isinstance(result.exception, NoAnswer)
+    assert "found no common TLS" in str(result.exception)
 
 
 def test_help_teaches_by_example() -> None:
