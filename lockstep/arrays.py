@@ -1,15 +1,33 @@
-"""Arrow arrays from numpy buffers, and back, without a Python object per value."""
+"""Arrow arrays from numpy buffers, and back, without a Python object per value.
 
-from typing import Any
+By way of their buffers alone. `pa.array`, `pa.scalar` and `to_numpy` ask whether they were given something of pandas,
+and import it for that where it is installed: half a second and 45 MB of a scorer, in the middle of its work.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from lockstep import ragged
 from lockstep.errors import BadRequest
 from lockstep.ragged import Bytes, Ints
 
-__all__ = ["bytes_of", "lengths_of", "of_fixed", "of_lists", "of_matrix", "of_pieces"]
+__all__ = [
+    "EMPTY",
+    "bytes_of",
+    "fixed_of",
+    "lengths_of",
+    "null_of",
+    "of_fixed",
+    "of_lists",
+    "of_matrix",
+    "of_pieces",
+    "of_texts",
+    "texts_of",
+]
 
 _MOST = 2**31 - 1
 
@@ -26,11 +44,14 @@ def _offsets(offsets: Ints) -> NDArray[np.int32]:
     return offsets.astype(np.int32)
 
 
-def of_fixed(values: NDArray[Any], null: NDArray[np.bool_], dtype: pa.DataType) -> pa.Array:
+def of_fixed(values: NDArray[Any], null: NDArray[np.bool_] | None, dtype: pa.DataType) -> pa.Array:
     """An array of numbers, times or booleans, NULL where `null` is set. Both of shape (n,)."""
     if pa.types.is_boolean(dtype):
-        return pa.array(values.astype(bool), mask=null)
-    return pa.Array.from_buffers(dtype, len(values), [_validity(null), pa.py_buffer(np.ascontiguousarray(values))])
+        data = np.packbits(values.astype(bool), bitorder="little")
+    else:
+        data = np.ascontiguousarray(values)
+    validity = None if null is None else _validity(null)
+    return pa.Array.from_buffers(dtype, len(values), [validity, pa.py_buffer(data)])
 
 
 def of_pieces(data: Bytes, offsets: Ints, null: NDArray[np.bool_], dtype: pa.DataType) -> pa.Array:
@@ -41,7 +62,14 @@ def of_pieces(data: Bytes, offsets: Ints, null: NDArray[np.bool_], dtype: pa.Dat
 
 def of_lists(elements: pa.Array, offsets: Ints, null: NDArray[np.bool_]) -> pa.ListArray:
     """An array of lists whose elements lie end to end. `offsets` has shape (n + 1,)."""
-    return pa.ListArray.from_arrays(pa.array(_offsets(offsets)), elements, mask=pa.array(null) if null.any() else None)
+    mask = of_fixed(null, None, pa.bool_()) if null.any() else None
+    return pa.ListArray.from_arrays(of_fixed(_offsets(offsets), None, pa.int32()), elements, mask=mask)
+
+
+def of_texts(values: Sequence[bytes]) -> pa.BinaryArray:
+    """An array of these."""
+    data, lengths = np.frombuffer(b"".join(values), np.uint8), np.fromiter(map(len, values), np.int64, len(values))
+    return of_pieces(data, ragged.offsets(lengths), np.zeros(len(values), bool), pa.binary())
 
 
 def of_matrix(matrix: Bytes) -> pa.BinaryArray:
@@ -57,6 +85,40 @@ def bytes_of(array: pa.Array) -> tuple[Bytes, Ints]:
     return np.frombuffer(data, np.uint8) if data is not None else np.empty(0, np.uint8), offsets
 
 
+def fixed_of(array: pa.Array, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """The values of an array of numbers, times or booleans, which are of this dtype; 0 for NULL. Shape (n,)."""
+    data = array.buffers()[1]
+    if pa.types.is_boolean(array.type):
+        values = _bits(data, array)
+    else:
+        values = np.frombuffer(data or b"", dtype)[array.offset : array.offset + len(array)]
+    return np.where(null_of(array), dtype.type(0), values) if array.null_count else values
+
+
+def null_of(array: pa.Array) -> NDArray[np.bool_]:
+    """Where an array has NULL. Shape (n,)."""
+    if not array.null_count:
+        return np.zeros(len(array), bool)
+    return ~_bits(array.buffers()[0], array)
+
+
+def _bits(data: pa.Buffer | None, array: pa.Array) -> NDArray[np.bool_]:
+    """One bit for each place of an array."""
+    first, last = array.offset, array.offset + len(array)
+    return np.unpackbits(np.frombuffer(data or b"", np.uint8), bitorder="little")[first:last].astype(bool)
+
+
+def texts_of(array: pa.StringArray) -> NDArray[np.object_]:
+    """The strings of an array, "" for NULL. Shape (n,)."""
+    texts = np.empty(len(array), object)
+    texts[:] = [text or "" for text in array.to_pylist()]
+    return texts
+
+
 def lengths_of(array: pa.Array) -> Ints:
     """Length of each string or bytes value, in bytes; that of a NULL is 0."""
-    return np.where(array.is_null().to_numpy(zero_copy_only=False), 0, np.diff(bytes_of(array)[1]))
+    return np.where(null_of(array), 0, np.diff(bytes_of(array)[1]))
+
+
+EMPTY: Final = of_texts([b""])[0]
+"""b"" as a scalar of Arrow's."""

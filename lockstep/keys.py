@@ -85,7 +85,7 @@ class KeySpace:
         """
         found = [_column(columns, field) for field in self.in_order]
         if not found:
-            return pa.array([self.prefix] * _rows(columns), pa.binary())
+            return arrays.of_texts([self.prefix] * _rows(columns))
         parts = [_encoded(column, field.dtype) for column, field in zip(found, self.in_order, strict=True)]
         sized = [
             part if field.dtype in _NUMBERS or place == len(parts) - 1 else _with_length(part)
@@ -126,8 +126,7 @@ def _encoded(column: pa.Array, dtype: DType) -> pa.BinaryArray:
     if dtype in _TEXTS:
         return column.cast(pa.binary())
     numbers = column.cast(pa.int64())
-    null = numbers.is_null().to_numpy(zero_copy_only=False)
-    values = numbers.fill_null(0).to_numpy(zero_copy_only=False)
+    null, values = arrays.null_of(numbers), arrays.fixed_of(numbers, np.dtype(np.int64))
     data, ends = _end_to_end(((values << 1) ^ (values >> 63)).view(np.uint64))
     return arrays.of_pieces(data, ends, null, pa.binary())
 
@@ -149,7 +148,7 @@ def _with_length(texts: pa.BinaryArray) -> pa.BinaryArray:
 def _join(prefix: bytes, parts: list[pa.BinaryArray]) -> pa.BinaryArray:
     from pyarrow import compute  # 9 MB, which a scorer does not need
 
-    return compute.binary_join_element_wise(pa.scalar(prefix, pa.binary()), *parts, b"")
+    return compute.binary_join_element_wise(arrays.of_texts([prefix])[0], *parts, arrays.EMPTY)
 
 
 def _one(value: Any, field: Field) -> int | str | bytes:

@@ -24,7 +24,7 @@ def join(*parts: pa.BinaryArray) -> pa.BinaryArray:
     """The bytes of each row, one part after the other."""
     from pyarrow import compute  # 9 MB, which a scorer does not need
 
-    return compute.binary_join_element_wise(*parts, b"") if len(parts) > 1 else parts[0]
+    return compute.binary_join_element_wise(*parts, arrays.EMPTY) if len(parts) > 1 else parts[0]
 
 
 def encode(column: pa.Array, dtype: DType) -> pa.BinaryArray:
@@ -32,12 +32,12 @@ def encode(column: pa.Array, dtype: DType) -> pa.BinaryArray:
     from pyarrow import compute
 
     if dtype.element is None:
-        return column.cast(pa.binary()).fill_null(b"")
-    counts = column.value_lengths().fill_null(0).to_numpy().astype(np.int64)
+        return _filled(column.cast(pa.binary()))
+    counts = arrays.fixed_of(column.value_lengths(), np.dtype(np.int32)).astype(np.int64)
     elements = column.flatten()
     head = arrays.of_matrix(counts.astype(_COUNT).view(np.uint8).reshape(-1, 4))
     lists = join(head, _bitmaps(elements, counts), *_elements(elements, counts, dtype.element))
-    return compute.if_else(column.is_null(), b"", lists)
+    return compute.if_else(column.is_null(), arrays.EMPTY, lists)
 
 
 def _bitmaps(elements: pa.Array, counts: Ints) -> pa.BinaryArray:
@@ -45,7 +45,7 @@ def _bitmaps(elements: pa.Array, counts: Ints) -> pa.BinaryArray:
     widths = -(-counts // 8)
     ends = offsets(widths)
     bits = np.zeros(8 * ends[-1], bool)
-    bits[indexes(8 * ends[:-1], counts)] = elements.is_null().to_numpy(zero_copy_only=False)
+    bits[indexes(8 * ends[:-1], counts)] = arrays.null_of(elements)
     return _pieces(np.packbits(bits, bitorder="little"), ends)
 
 
@@ -54,7 +54,7 @@ def _elements(elements: pa.Array, counts: Ints, dtype: DType) -> list[pa.BinaryA
     ends = offsets(counts)
     if dtype.numpy is not None:
         return [_pieces(scalars(elements, dtype).view(np.uint8), ends * dtype.numpy.itemsize)]
-    texts = elements.cast(pa.binary()).fill_null(b"")
+    texts = _filled(elements.cast(pa.binary()))
     data, places = arrays.bytes_of(texts)
     within = places[1:] - np.repeat(places[ends[:-1]], counts)
     return [_pieces(within.astype(_COUNT).view(np.uint8), ends * 4), _pieces(data, places[ends])]
@@ -67,8 +67,13 @@ def _pieces(data: Bytes, ends: Ints) -> pa.BinaryArray:
 def scalars(column: pa.Array, dtype: DType) -> NDArray[Any]:
     """A column of fixed-width values as they lie in the bytes, 0 for NULL. Shape (n,)."""
     numbers = column.cast(pa.int64()) if dtype is DType.TIMESTAMP else column
-    zero = False if dtype is DType.BOOL else 0
-    return np.ascontiguousarray(numbers.fill_null(zero).to_numpy(zero_copy_only=False), dtype.numpy)
+    assert dtype.numpy is not None
+    return np.ascontiguousarray(arrays.fixed_of(numbers, dtype.numpy), dtype.numpy)
+
+
+def _filled(column: pa.BinaryArray) -> pa.BinaryArray:
+    """The same with b"" for NULL."""
+    return column.fill_null(arrays.EMPTY) if column.null_count else column
 
 
 class Pieces(NamedTuple):

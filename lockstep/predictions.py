@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from lockstep import arrays
 from lockstep.keys import KeySpace, key_part
 from lockstep.one_row import read_one
 from lockstep.prediction_key import hashed
@@ -120,8 +121,13 @@ class PredictionView:
         self, requests: Sequence[bytes], scores: NDArray[np.float64], rungs: NDArray[np.int8], t: Ints
     ) -> pa.BinaryArray:
         """A packed row for each request; `t` in µs. Each of shape (rows,)."""
-        columns = [pa.array(requests, pa.binary()), pa.array(scores), pa.array(rungs.astype(np.int32))]
-        table = pa.table([*columns, pa.array(t)], names=[*self.schema.names, _EVENT])
+        columns = [
+            arrays.of_texts(requests),
+            arrays.of_fixed(scores, None, pa.float64()),
+            arrays.of_fixed(rungs.astype(np.int32), None, pa.int32()),
+            arrays.of_fixed(t, None, pa.int64()),
+        ]
+        table = pa.table(columns, names=[*self.schema.names, _EVENT])
         return pack(table, self.schema, event=_EVENT)
 
     def read(self, requests: Sequence[bytes], rows: Sequence[bytes | None]) -> PredictionsRead:

@@ -34,6 +34,8 @@ _FORMAT_AT: Final = 4
 _EVENT_AT: Final = Schema((), created=True).layout.fixed.fields["event"][1]  # type: ignore[index] # a record has fields
 _CREATED_AT: Final = Schema((), created=True).layout.fixed.fields["created"][1]  # type: ignore[index]
 _TIME: Final = np.dtype("<i8")
+_FILLERS: Final = arrays.of_texts([b"", b"\0\0\0", b"\0\0", b"\0"])
+"""What brings a body to whole words, by its length modulo 4."""
 
 
 def cast(column: pa.ChunkedArray | pa.Array, field: Field) -> pa.Array:
@@ -99,11 +101,14 @@ def _event_us(table: pa.Table | pa.RecordBatch, name: str) -> Ints:
         raise BadColumn(
             name, "a row without an event timestamp cannot be stored", row=found.is_null().index(True).as_py()
         )
-    return np.asarray(found.to_numpy())
+    return arrays.fixed_of(found, _TIME)
 
 
 def _created_us(table: pa.Table | pa.RecordBatch, name: str | None) -> Ints | None:
-    return None if name is None else np.asarray(_microseconds(table, name).fill_null(NO_CREATED).to_numpy())
+    if name is None:
+        return None
+    found = _microseconds(table, name)
+    return np.where(arrays.null_of(found), NO_CREATED, arrays.fixed_of(found, _TIME))
 
 
 def _fixed_part(
@@ -128,7 +133,7 @@ def _bitmap(columns: list[pa.Array], count: int) -> NDArray[np.uint8]:
     nulls = np.zeros((count, len(columns)), bool)
     for i, column in enumerate(columns):
         if column.null_count:
-            nulls[:, i] = column.is_null().to_numpy(zero_copy_only=False)
+            nulls[:, i] = arrays.null_of(column)
     return np.packbits(nulls, axis=1, bitorder="little")
 
 
@@ -147,7 +152,7 @@ def _sealed(bodies: pa.BinaryArray) -> pa.BinaryArray:
 
 def _checksums(bodies: pa.BinaryArray) -> checksum.Words:
     lengths = arrays.lengths_of(bodies)
-    fillers = pa.array([b"", b"\0\0\0", b"\0\0", b"\0"]).take(pa.array(lengths % 4))
+    fillers = _FILLERS.take(arrays.of_fixed(lengths % 4, None, pa.int64()))
     data, ends = arrays.bytes_of(payload.join(bodies, fillers))
     words, counts = data[: ends[-1]].view("<u4"), np.diff(ends) // 4
     if len(counts) and (counts == counts[0]).all():

@@ -333,7 +333,7 @@ def _both(rows: Any, columns: Ints) -> Any:
 
 def _array(parts: list[_Part], position: int, dtype: DType, count: int) -> pa.Array:
     """The values of one field with a payload, NULL where no part has it."""
-    places, values = np.full(count, -1), [pa.array([], dtype.arrow)]
+    places, values = np.full(count, -1), [pa.nulls(0, dtype.arrow)]
     filled = 0
     for part in parts:
         if position in part.arrays:
@@ -341,4 +341,4 @@ def _array(parts: list[_Part], position: int, dtype: DType, count: int) -> pa.Ar
             places[at] = np.arange(filled, filled + len(at))
             values.append(part.arrays[position])
             filled += len(at)
-    return pa.concat_arrays(values).take(pa.array(places, mask=places < 0))
+    return pa.concat_arrays(values).take(arrays.of_fixed(places, places < 0, pa.int64()))

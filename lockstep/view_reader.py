@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lockstep import arrays
 from lockstep.errors import DefinitionDiffers
 from lockstep.keys import KeySpace
 from lockstep.plan import Array, Column, Stored, View
@@ -119,11 +120,9 @@ def _stored(name: str, served: Served, records: Sequence[ViewRecord]) -> Field |
 
 def _served(found: Unpacked, name: str, served: Served) -> Array:
     """The values of one field in the plan's dtype; any value where there is none."""
-    values: Array
     if served is Served.STRING:
-        values = found.arrow(name).fill_null("").to_numpy(zero_copy_only=False).astype(object)
-        return values
-    values = found.values(name).astype(served.numpy)
+        return arrays.texts_of(found.arrow(name))
+    values: Array = found.values(name).astype(served.numpy)
     return values
 
 
