@@ -3,8 +3,8 @@
 A column of length one is broadcast over the others: one user, a hundred candidates.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lockstep.errors import BadColumn, LockstepError, TooManyRows, UnknownColumn
 from lockstep.plan import Array, Column, DType, Given, Plan, Stored
 
-__all__ = ["Query", "Values", "check"]
+__all__ = ["Floats", "Ints", "Query", "Texts", "Values", "check"]
 
 MAX_STRING_BYTES = 1024
 TIMES = "event_timestamp_us"
@@ -29,12 +29,30 @@ Query = tuple[dict[str, Array], NDArray[np.int64]]
 class Values(list[Any]):
     """A column as a wire format holds it: Python values of one kind, not yet an array."""
 
-    __slots__ = ("kind",)
+    __slots__ = ()
+    kind: ClassVar[str]
+    """As numpy calls it."""
 
-    def __init__(self, kind: str, values: Iterable[Any]) -> None:
-        """`kind`: "i" for ints within int64, "f" for floats, "O" for str: as numpy calls them."""
-        super().__init__(values)
-        self.kind = kind
+
+class Ints(Values):
+    """Within int64."""
+
+    __slots__ = ()
+    kind = "i"
+
+
+class Floats(Values):
+    """As Python has them."""
+
+    __slots__ = ()
+    kind = "f"
+
+
+class Texts(Values):
+    """Objects that are str."""
+
+    __slots__ = ()
+    kind = "O"
 
 
 def check(plan: Plan, columns: Mapping[str, Array | Values], t: Array | Values, *, max_rows: int) -> Query:
@@ -114,8 +132,7 @@ def _typed(column: Column, found: Array | Values) -> Array:
         return _strings(column.name, found)
     if kind != "f":
         return np.asarray(found, wanted.numpy)
-    with np.errstate(over="ignore"):
-        typed: Array = np.asarray(found, np.float64).astype(wanted.numpy)
+    typed = found if not isinstance(found, Values) and found.dtype == wanted.numpy else _floats(found, wanted)
     infinite = np.isinf(typed)
     if np.count_nonzero(infinite):
         row = int(np.flatnonzero(infinite)[0])
@@ -123,6 +140,13 @@ def _typed(column: Column, found: Array | Values) -> Array:
             column.name, f"{found[row]} is no {wanted.value}; send a finite number, or NaN for NULL.", row=row
         )
     return typed
+
+
+def _floats(found: Array | Values, wanted: DType) -> Array:
+    """As the plan has them; what is beyond float32 is infinity."""
+    with np.errstate(over="ignore"):
+        floats: Array = np.asarray(found, np.float64).astype(wanted.numpy)
+    return floats
 
 
 _KINDS = {

@@ -13,7 +13,7 @@ from lockstep.bundle import Bundle
 from lockstep.errors import BadColumn, BadRequest, TooManyRows
 from lockstep.keys import varint
 from lockstep.plan import Given
-from lockstep.request import Values
+from lockstep.request import Floats, Ints, Texts, Values
 from protos.lockstep.v1 import scorer_pb2 as pb
 from serving.answers import Cached, Features, Scores, ViewSummary
 from serving.explain import FeatureColumn
@@ -42,7 +42,7 @@ def query(request: Request, *, max_rows: int, explain: bool = False, strict: boo
         raise BadRequest("the request names no model; set `model`.")
     columns = _columns(request.columns, max_rows)
     times = request.event_timestamp_us
-    t = _values("event_timestamp_us", "i", times, max_rows) if times else None
+    t = _values("event_timestamp_us", Ints, times, max_rows) if times else None
     return Query(request.model, request.version, columns, t, explain, strict)
 
 
@@ -57,26 +57,27 @@ def _columns(columns: Iterable[pb.Column], max_rows: int) -> dict[str, Values]:
         name = column.name
         if name in found:
             raise BadColumn(name, "sent twice; every column is named at most once.")
-        kind = _KINDS.get(column.WhichOneof("values"))
-        if kind is None:
+        held = _HELD.get(column.WhichOneof("values"))
+        if held is None:
             raise BadColumn(name, "carries no values; set one of int64s, doubles or strings.")
-        found[name] = _values(name, kind[0], kind[1](column), max_rows)
+        kind, values = held
+        found[name] = _values(name, kind, values(column), max_rows)
     return found
 
 
-_KINDS: dict[str | None, tuple[str, Callable[[pb.Column], Sequence[Any]]]] = {
-    "int64s": ("i", attrgetter("int64s.values")),
-    "doubles": ("f", attrgetter("doubles.values")),
-    "strings": ("O", attrgetter("strings.values")),
+_HELD: dict[str | None, tuple[type[Values], Callable[[pb.Column], Sequence[Any]]]] = {
+    "int64s": (Ints, attrgetter("int64s.values")),
+    "doubles": (Floats, attrgetter("doubles.values")),
+    "strings": (Texts, attrgetter("strings.values")),
 }
 """What each of the fields that carry values holds, and where."""
 
 
-def _values(name: str, kind: str, values: Sequence[Any], max_rows: int) -> Values:
+def _values(name: str, kind: type[Values], values: Sequence[Any], max_rows: int) -> Values:
     """As they lie in the message: an array is made once, when their type and number are known to be right."""
     if len(values) > max_rows:  # before a Python object is made for each
         raise TooManyRows(len(values), max_rows, name)
-    return Values(kind, values[:])  # a slice is taken faster than the values one by one
+    return kind(values[:])  # a slice is taken faster than the values one by one
 
 
 def reply(scores: Scores) -> bytes:

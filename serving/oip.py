@@ -6,6 +6,7 @@ understands, those that change nothing here, and no others, since a parameter pa
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from lockstep.status import Status
 from protos.inference import grpc_service_pb2 as pb
 from serving import oip_tensors
 from serving.answers import Cached, Origin
+from serving.oip_known import Known, Plain
 from serving.oip_tensors import Output
 from serving.scorer import Query, Scores, ViewSummary
 
@@ -64,17 +66,17 @@ def outputs(plan: Plan) -> dict[str, tuple[str, int]]:
     return {**OUTPUTS, **counts, **{f"{DEFAULTED}{view}": ("INT64", 1) for view in views}}
 
 
-def read(request: pb.ModelInferRequest, plan: Plan, *, max_rows: int) -> Asked:
-    """What a request asks of a model with this plan. A tensor with the name of a stored feature takes its place.
+def read(request: pb.ModelInferRequest, known: Known, *, max_rows: int) -> Asked:
+    """What a request asks of a model with the plan of what is known. A tensor with the name of a stored feature takes
+    its place. `max_rows` is the same for all requests to that plan.
 
     The scorer checks the columns as a whole; here each tensor is. Raises UnknownColumn, BadColumn or BadRequest.
     """
     t, timeout_us, strict = _parameters(request.parameters)
     tensors = tuple(request.inputs)  # every walk over the field itself would make its messages anew
-    for tensor in tensors:
-        _check_tensor_parameters(tensor.name, tensor.parameters)
-    buffers = _buffers(tensors, request.raw_input_contents)
-    columns = _columns(tensors, buffers, plan, max_rows)
+    buffers = _buffers(tensors, request.raw_input_contents[:])
+    plan = known.plan
+    columns = _columns(tensors, buffers, known, max_rows)
     times = columns.pop(TIMES, None)
     sent = {name: columns.pop(name) for name in plan.stored_columns.names if name in columns}
     event_us = _event_us(times, t)
@@ -86,16 +88,35 @@ def read(request: pb.ModelInferRequest, plan: Plan, *, max_rows: int) -> Asked:
     )
 
 
-def _columns(tensors: Iterable[Tensor], buffers: Sequence[bytes] | None, plan: Plan, max_rows: int) -> dict[str, Array]:
+def _columns(
+    tensors: Iterable[Tensor], buffers: Sequence[bytes] | None, known: Known, max_rows: int
+) -> dict[str, Array]:
     """By name, the times among them."""
-    columns: dict[str, Array] = {}
-    for position, tensor in enumerate(tensors):
-        name = tensor.name
-        if name in columns:
-            raise BadColumn(name, "sent twice; every tensor is named at most once.")
-        raw = None if buffers is None else buffers[position]
-        columns[name] = oip_tensors.column(tensor, raw, _dtype(name, plan), max_rows)
+    columns = dict[str, Array]()
+    for tensor, raw in zip(tensors, buffers or repeat(None), strict=False):
+        described = b"" if raw is None else tensor.SerializeToString()
+        plain = known.get(described)
+        if raw is not None and plain is not None and len(raw) == plain.size and plain.name not in columns:
+            columns[plain.name] = np.frombuffer(raw, plain.numpy)
+        else:
+            columns[_new_name(tensor, columns)] = _column(tensor, raw, known.plan, max_rows)
+            if raw is not None and (found := Plain.of(tensor, raw)) is not None:
+                known.put(described, found)
     return columns
+
+
+def _new_name(tensor: Tensor, columns: Mapping[str, Array]) -> str:
+    name = tensor.name
+    if name in columns:
+        raise BadColumn(name, "sent twice; every tensor is named at most once.")
+    return name
+
+
+def _column(tensor: Tensor, raw: bytes | None, plan: Plan, max_rows: int) -> Array:
+    _check_tensor_parameters(tensor.name, tensor.parameters)
+    if raw is not None and tensor.HasField("contents") and tensor.contents.ByteSize():
+        raise BadColumn(tensor.name, "carries typed contents in a request with raw buffers; send one of the two.")
+    return oip_tensors.column(tensor, raw, _dtype(tensor.name, plan), max_rows)
 
 
 def _dtype(name: str, plan: Plan) -> DType:
@@ -111,9 +132,6 @@ def _buffers(tensors: Sequence[Tensor], buffers: Sequence[bytes]) -> Sequence[by
     """The raw buffers, one for each tensor; None where the tensors carry typed contents."""
     if not buffers:
         return None
-    for tensor in tensors:
-        if tensor.HasField("contents") and tensor.contents.ByteSize():
-            raise BadColumn(tensor.name, "carries typed contents in a request with raw buffers; send one of the two.")
     if len(buffers) != len(tensors):
         raise BadRequest(
             f"{len(buffers)} raw buffers for {len(tensors)} tensors; send one for each, in the order of the tensors."

@@ -161,7 +161,7 @@ class Scorer:
     ) -> tuple[Resolved, NDArray[np.int64]]:
         """The plan's columns, and t of each row."""
         plan = bundle.plan
-        given, t = request.check(plan, *unchecked, max_rows=self._settings.max_rows)
+        given, t = request.check(plan, unchecked.columns, unchecked.t, max_rows=self._settings.max_rows)
         found = await found_in_time(self._reads(bundle), plan, given, len(t), self._read_by(deadline))
         return resolve(plan, found, given, t), t
 
@@ -213,7 +213,7 @@ class Scorer:
 
     def _times(self, query: Query) -> Array | request.Values:
         if query.event_us is None:
-            return request.Values("i", [self._clock_us()])
+            return request.Ints([self._clock_us()])
         if self._settings.refuse_event_timestamps:
             raise BadRequest("this server scores at its own clock; send no event_timestamp_us.")
         return query.event_us

@@ -10,6 +10,7 @@ import grpc
 
 from lockstep.bundle import Bundle
 from lockstep.errors import BadRequest, ControlRefused, ModelUnloaded, NoModelYet, SwitchedOff, UnknownModel
+from lockstep.plan import Plan
 from protos.inference import grpc_service_pb2 as pb
 from protos.inference import grpc_service_pb2_grpc
 from serving import http2, oip, oip_metadata
@@ -17,6 +18,7 @@ from serving.access import Guard
 from serving.deadline import Deadline
 from serving.metrics import Answered, Meters, Refused
 from serving.models import Models
+from serving.oip_known import Known
 from serving.ordered import in_order
 from serving.rpc import register
 from serving.scorer import Scorer
@@ -29,6 +31,8 @@ __all__ = ["SERVICE", "InferenceServicer", "add_oip"]
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 CONTROL = "oip_repository_control"
+PLANS = 64
+"""Plans of which the tensors of requests are remembered."""
 WINDOW = 32
 """Requests of one stream that are under way at once."""
 
@@ -62,6 +66,8 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
         self._control = repository_control
         self._takes_times = not settings.refuse_event_timestamps
         self._statistics = Statistics()
+        self._tensors: dict[int, Known] = {}
+        """By identity of the plan."""
 
     async def ServerLive(
         self, request: pb.ServerLiveRequest, context: grpc.aio.ServicerContext
@@ -175,13 +181,21 @@ class InferenceServicer(grpc_service_pb2_grpc.GRPCInferenceServiceServicer):
     async def _timed(
         self, request: pb.ModelInferRequest, bundle: Bundle, deadline: Deadline, tally: Tally, start: int
     ) -> Answered:
-        asked = oip.read(request, bundle.plan, max_rows=self._settings.max_rows)
+        asked = oip.read(request, self._known(bundle.plan), max_rows=self._settings.max_rows)
         read = time.perf_counter_ns()
         scores = await self._scorer.score(asked.query, _shortened(deadline, asked.timeout_us))
         scored = time.perf_counter_ns()
         reply = oip.reply(asked, request.id, scores)
         tally.add_answer(len(scores.scores), start, read, scored, time.perf_counter_ns())
         return Answered(reply, scores.model, scores.version, scored / 1e9, start / 1e9)
+
+    def _known(self, plan: Plan) -> Known:
+        known = self._tensors.get(id(plan))
+        if known is None or known.plan is not plan:
+            if len(self._tensors) >= PLANS:
+                self._tensors.clear()
+            known = self._tensors[id(plan)] = Known(plan)
+        return known
 
     async def _answered(self, request: pb.ModelInferRequest, deadline: Deadline) -> Answered | Refused:
         """A reply of a stream; an error is one, and the stream goes on."""

@@ -6,7 +6,9 @@ batch are laid end to end as they came; only where something is wrong with one o
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from itertools import chain
+from operator import attrgetter
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,18 +21,18 @@ from lockstep.request import Values
 __all__ = ["Joined", "Unchecked", "one_by_one", "together"]
 
 Column = Array | Values
+_DTYPE = attrgetter("dtype")
 
 
-class Unchecked(NamedTuple):
+class Unchecked:
     """A request as its caller sent it, as `lockstep.request.check` takes it."""
 
-    columns: Mapping[str, Column]
-    t: Column
+    __slots__ = ("columns", "rows", "t")
 
-    @property
-    def rows(self) -> int:
+    def __init__(self, columns: Mapping[str, Column], t: Column) -> None:
+        self.columns, self.t = columns, t
+        self.rows = max(len(t), *map(len, columns.values())) if columns else len(t)
         """How many rows it has, if nothing is wrong with it."""
-        return max(len(self.t), *map(len, self.columns.values())) if self.columns else len(self.t)
 
 
 @dataclass(frozen=True)
@@ -83,27 +85,26 @@ def one_by_one(
     return Joined(given, np.concatenate(times), list(map(len, times))), errors
 
 
-def _end_to_end(parts: Sequence[Column], lengths: Sequence[int]) -> Column | None:
+def _end_to_end(parts: Sequence[Column], lengths: list[int]) -> Column | None:
     """A column of all requests, each part as long as its request; None where the parts differ in type or length."""
-    first = parts[0]
-    if isinstance(first, Values):
-        return _values(first.kind, parts, lengths)
-    arrays = [part for part in parts if not isinstance(part, Values) and part.dtype == first.dtype]
-    if len(arrays) < len(parts) or any(len(part) not in (1, rows) for part, rows in zip(parts, lengths, strict=True)):
+    kind: Any = type(parts[0])
+    if list(map(type, parts)).count(kind) < len(parts):
         return None
-    whole = [part if len(part) == rows else np.repeat(part, rows) for part, rows in zip(arrays, lengths, strict=True)]
-    return np.concatenate(whole)
+    if list(map(len, parts)) != lengths:
+        if any(len(part) not in (1, rows) for part, rows in zip(parts, lengths, strict=True)):
+            return None
+        parts = [_of_length(part, rows) for part, rows in zip(parts, lengths, strict=True)]
+    return _arrays(parts) if kind is np.ndarray else kind(chain.from_iterable(parts))
 
 
-def _values(kind: str, parts: Sequence[Column], lengths: Sequence[int]) -> Values | None:
-    end_to_end: list[Any] = []
-    for part, rows in zip(parts, lengths, strict=True):
-        if not isinstance(part, Values) or part.kind != kind:
-            return None
-        if len(part) == rows:
-            end_to_end += part
-        elif len(part) == 1:
-            end_to_end += part * rows
-        else:
-            return None
-    return Values(kind, end_to_end)
+def _of_length(part: Any, rows: int) -> Column:
+    if len(part) == rows:
+        whole: Column = part
+        return whole
+    return np.repeat(part, rows) if isinstance(part, np.ndarray) else type(part)(part * rows)
+
+
+def _arrays(parts: Sequence[Any]) -> Array | None:
+    """Arrays of one type; None where they differ: numpy would find one that holds them all."""
+    same = list(map(_DTYPE, parts)).count(parts[0].dtype) == len(parts)
+    return np.concatenate(parts) if same else None

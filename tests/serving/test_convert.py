@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lockstep.request import Values
+from lockstep.request import Ints, Values
 from lockstep.status import Rung, Status
 from protos.lockstep.v1 import scorer_pb2 as pb
 from serving import convert
@@ -36,7 +36,7 @@ def test_columns_and_times_arrive_as_they_were_sent(columns: dict[str, list[int 
         assert isinstance(found, Values)
         assert found.kind == kind
         np.testing.assert_array_equal(np.array(found), np.array(values))
-    assert query.event_us == (Values("i", t) if t else None)
+    assert query.event_us == (Ints(t) if t else None)
 
 
 def test_a_reply_says_what_the_scorer_said() -> None:

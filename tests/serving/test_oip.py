@@ -15,6 +15,7 @@ from lockstep.request import check
 from lockstep.status import Rung
 from protos.inference import grpc_service_pb2 as pb
 from serving import oip
+from serving.oip_known import LONGEST, MOST, Known, Plain
 from serving.oip_tensors import DATATYPES, TAKEN
 from serving.scorer import Scores, ViewSummary
 from tests.bundles import NOON, PLAN
@@ -23,11 +24,23 @@ from tests.serving.tensors import Tensor, infer, raw_infer, raw_of, tensor
 IP, BID = tensor("ip", "INT64", 1, 2), tensor("bid", "FP32", 0.5)
 RAW_IP, RAW_BID = ("ip", "INT64", [1, 2]), ("bid", "FP32", [0.5])
 Parameter = pb.InferParameter
+KNOWN = Known(PLAN)
+"""Of all requests that hypothesis makes."""
 
 
-def read(request: pb.ModelInferRequest) -> oip.Asked:
+def read(request: pb.ModelInferRequest, known: Known | None = None) -> oip.Asked:
     """As the tiny plan reads it, five rows at most."""
-    return oip.read(request, PLAN, max_rows=5)
+    return oip.read(request, known or Known(PLAN), max_rows=5)
+
+
+def outcome(request: pb.ModelInferRequest, known: Known) -> Any:
+    """What it asks, to be compared, or what is wrong with it."""
+    try:
+        asked = read(request, known)
+    except LockstepError as error:
+        return type(error), str(error)
+    columns = {name: (np.asarray(one).dtype, np.asarray(one).tolist()) for name, one in asked.query.columns.items()}
+    return repr((columns, asked.query.event_us, asked.query.sent.keys(), asked.timeout_us, asked.outputs, asked.raw))
 
 
 def one_of_each(*values: tuple[str, Any]) -> dict[str, pb.InferParameter]:
@@ -46,6 +59,45 @@ def test_tensors_become_columns(request_: pb.ModelInferRequest) -> None:
     }
     assert (asked.outputs, asked.timeout_us) == (("score",), None)
     assert asked.raw == bool(request_.raw_input_contents)
+
+
+def raw_with(*buffers: bytes) -> pb.ModelInferRequest:
+    """The same tensors with other buffers."""
+    request_ = raw_infer(RAW_IP, RAW_BID)
+    request_.raw_input_contents[:] = buffers
+    return request_
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        raw_infer(RAW_IP, RAW_BID),
+        raw_infer(("ip", "INT64", [3, 4]), ("bid", "FP32", [np.nan])),
+        raw_with(raw_of("INT64", 1), raw_of("FP32", 0.5)),
+        raw_with(raw_of("INT64", 1, 2), b"\0"),
+        raw_infer(RAW_IP, RAW_IP),
+        raw_infer(RAW_IP, RAW_BID, RAW_BID),
+        raw_infer(RAW_IP, ("bid", "INT64", [1])),
+        raw_infer(("event_timestamp_us", "INT64", [NOON]), RAW_IP, RAW_BID),
+        infer(IP, BID),
+    ],
+    ids=str,
+)
+def test_what_was_read_before_changes_nothing(after: pb.ModelInferRequest) -> None:
+    known = Known(PLAN)
+    for before in (raw_infer(RAW_IP, RAW_BID), raw_infer(("event_timestamp_us", "UINT64", [NOON]), RAW_IP, RAW_BID)):
+        read(before, known)
+    assert outcome(after, known) == outcome(after, Known(PLAN))
+
+
+def test_of_what_strangers_send_only_so_much_is_remembered() -> None:
+    known = Known(PLAN)
+    for count in range(MOST + 1):
+        known.put(str(count).encode(), Plain("ip", np.dtype("<i8"), count))
+    assert known.get(str(MOST).encode()) == Plain("ip", np.dtype("<i8"), MOST)
+    assert known.get(b"0") is None
+    known.put(bytes(LONGEST + 1), Plain("ip", np.dtype("<i8"), 8))
+    assert known.get(bytes(LONGEST + 1)) is None
 
 
 def test_the_version_goes_along_as_it_was_sent() -> None:
@@ -233,6 +285,7 @@ TEXTS = st.lists(st.sampled_from(["", "a", "é", b"\xff"]), min_size=6, max_size
 
 @given(REQUESTS | nearly_right())
 def test_no_message_raises_anything_but_an_error_of_ours(request_: pb.ModelInferRequest) -> None:
+    assert outcome(request_, KNOWN) == outcome(request_, Known(PLAN)), "what others sent before changes nothing"
     # A double beyond float32 overflows in the check, which is not what is asked here.
     with suppress(LockstepError), np.errstate(over="ignore"):
         asked = read(request_)

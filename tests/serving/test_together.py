@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from lockstep.errors import BadColumn, LockstepError, TooManyRows, UnknownColumn
-from lockstep.request import LAST_TIME, Query, Values, check
+from lockstep.request import LAST_TIME, Floats, Ints, Query, Texts, check
 from serving.together import Joined, Unchecked, one_by_one, together
 from tests.bundles import NOON, PLAN
 
@@ -22,7 +22,7 @@ def column(draw: st.DrawFn, kind: str, rows: int) -> Any:
     length = draw(st.sampled_from([1, rows, rows, rows, rows, rows + 1]))
     values = draw(st.lists({"i": INTS, "f": FLOATS, "O": st.text(max_size=3)}[kind], min_size=length, max_size=length))
     if draw(st.booleans()):
-        return Values(kind, values)
+        return {"i": Ints, "f": Floats, "O": Texts}[kind](values)
     return np.array(values, {"i": np.int64, "f": np.float64, "O": object}[kind])
 
 
@@ -36,13 +36,13 @@ def requests(draw: st.DrawFn) -> Unchecked:
         "site": draw(st.sampled_from("OOf")),
     }
     times = draw(st.sampled_from([[NOON], [NOON] * rows, [LAST_TIME + 1]]))
-    t = Values("i", times) if draw(st.booleans()) else np.array(times)
+    t = Ints(times) if draw(st.booleans()) else np.array(times)
     return Unchecked({name: draw(column(kind, rows)) for name, kind in kinds.items()}, t)
 
 
 def outcome(one: Unchecked) -> Query | str:
     try:
-        return check(PLAN, *one, max_rows=MAX_ROWS)
+        return check(PLAN, one.columns, one.t, max_rows=MAX_ROWS)
     except LockstepError as error:
         return str(error)
 
@@ -63,12 +63,12 @@ def assert_same(found: list[Query], expected: list[Query]) -> None:
             np.testing.assert_array_equal(columns[name], wanted[name])
 
 
-T = Values("i", [NOON])
-GOOD = Unchecked({"ip": Values("i", [1, 2]), "bid": Values("f", [0.5]), "site": Values("O", ["a"])}, T)
+T = Ints([NOON])
+GOOD = Unchecked({"ip": Ints([1, 2]), "bid": Floats([0.5]), "site": Texts(["a"])}, T)
 
 
 @example([GOOD, GOOD])
-@example([GOOD, GOOD._replace(t=Values("i", [LAST_TIME + 1]))])
+@example([GOOD, Unchecked(GOOD.columns, Ints([LAST_TIME + 1]))])
 @given(st.lists(requests(), min_size=1, max_size=5))
 def test_each_request_is_what_it_is_alone_whoever_shares_the_batch(asked: list[Unchecked]) -> None:
     alone = [outcome(one) for one in asked]
@@ -87,7 +87,7 @@ def test_each_request_is_what_it_is_alone_whoever_shares_the_batch(asked: list[U
 @pytest.mark.parametrize("array", [False, True])
 def test_requests_of_one_shape_are_laid_together_whatever_their_number_of_rows(array: bool) -> None:
     def ints(*values: int) -> Any:
-        return np.array(values) if array else Values("i", list(values))
+        return np.array(values) if array else Ints(values)
 
     short = Unchecked({"ip": ints(7), "bid": ints(3)}, ints(NOON))
     long = Unchecked({"ip": ints(8), "bid": ints(1, 2)}, ints(NOON + 1))
@@ -103,14 +103,14 @@ def test_requests_of_one_shape_are_laid_together_whatever_their_number_of_rows(a
     ("bad", "error", "text"),
     [
         (
-            Unchecked({"ip": Values("i", [1] * 5), "bid": Values("f", [0.5])}, Values("i", [NOON])),
+            Unchecked({"ip": Ints([1] * 5), "bid": Floats([0.5])}, Ints([NOON])),
             TooManyRows,
             "5 rows",
         ),
-        (Unchecked({"ip": Values("O", ["x"]), "bid": Values("f", [0.5])}, T), BadColumn, "'ip'"),
-        (Unchecked({"ip": Values("i", []), "bid": Values("f", [0.5])}, T), BadColumn, "no rows"),
-        (Unchecked({"ip": Values("i", [1]), "bid": Values("f", [0.5])}, Values("i", [])), BadColumn, "no rows"),
-        (Unchecked({"ip": Values("i", [1]), "bod": Values("f", [0.5])}, T), UnknownColumn, "'bod'"),
+        (Unchecked({"ip": Texts(["x"]), "bid": Floats([0.5])}, T), BadColumn, "'ip'"),
+        (Unchecked({"ip": Ints([]), "bid": Floats([0.5])}, T), BadColumn, "no rows"),
+        (Unchecked({"ip": Ints([1]), "bid": Floats([0.5])}, Ints([])), BadColumn, "no rows"),
+        (Unchecked({"ip": Ints([1]), "bod": Floats([0.5])}, T), UnknownColumn, "'bod'"),
         (Unchecked({}, T), BadColumn, "missing"),
     ],
 )
