@@ -4,6 +4,7 @@ Training runs the same class on the same bytes, so what a model was trained on i
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 import onnxruntime
@@ -14,6 +15,7 @@ from lockstep.errors import BundleRefused
 from lockstep.link import Link, log_odds
 from lockstep.model import check_inputs
 from lockstep.onnx_file import check_stands_alone
+from lockstep.onnx_inputs import Joined, joined
 from lockstep.plan import Array, DType, Plan
 
 __all__ = ["Graph", "Link", "log_odds"]
@@ -39,36 +41,34 @@ _ONNX_TYPES = {
 
 
 class Graph:
-    """An ONNX graph with one input of shape (rows, 1) per column, on one thread: many small calls share the cores."""
+    """An ONNX graph with one input of shape (rows, 1) per column, on one thread: many small calls share the cores.
+
+    ONNX Runtime is given the columns of one type as one input (lockstep.onnx_inputs).
+    """
 
     def __init__(self, model: bytes) -> None:
         """Raises BundleRefused where the model is not all in these bytes, or ONNX Runtime cannot load it."""
         check_stands_alone(model)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 4  # what goes wrong is raised; it need not be printed too
-        options.add_session_config_entry("session.load_model_format", "ONNX")  # no other is looked into above
         self.model = model
-        try:
-            self._session = onnxruntime.InferenceSession(
-                model, options, providers=["CPUExecutionProvider"], enable_fallback=0
-            )
-        except ONNX_ERRORS as error:
-            raise BundleRefused(f"ONNX Runtime cannot load the model: {error}") from error
-        self._inputs = {node.name: node.type for node in self._session.get_inputs()}
-        self._output = self._session.get_outputs()[0].name
+        self._session, inputs = _joined_session(model)
+        self._joined = inputs.columns
+        """By input of the session the columns that it takes side by side."""
+        apart = {node.name: node.type for node in self._session.get_inputs() if node.name not in self._joined}
+        self._apart = tuple(apart)
+        self._inputs = {**apart, **{one: inputs.types[name] for name in self._joined for one in self._joined[name]}}
+        self._outputs = [self._session.get_outputs()[0].name]
 
     @property
     def inputs(self) -> Sequence[str]:
-        """Names of the inputs, in the graph's order."""
+        """Names of the columns that it takes."""
         return list(self._inputs)
 
     def run(self, columns: Mapping[str, Array]) -> Array:
         """The graph's output for columns of shape (rows,): (rows, width) for transformations, (rows, 1) for a score."""
-        feeds = {name: columns[name].reshape(-1, 1) for name in self._inputs}
-        output: Array = self._session.run([self._output], feeds)[0]
+        feeds = {name: columns[name].reshape(-1, 1) for name in self._apart}
+        for name, beside in self._joined.items():
+            feeds[name] = np.array([columns[one] for one in beside]).T
+        output: Array = self._session.run(self._outputs, feeds)[0]
         return output
 
     def raw(self, columns: Mapping[str, Array]) -> NDArray[np.float64]:
@@ -78,3 +78,25 @@ class Graph:
     def check(self, plan: Plan) -> None:
         """Raises BundleRefused unless the graph takes what the plan provides."""
         check_inputs(self._inputs, {name: _ONNX_TYPES[plan.by_name[name].dtype] for name in plan.inputs})
+
+
+def _joined_session(model: bytes) -> tuple[onnxruntime.InferenceSession, Joined]:
+    """The model with joined inputs; as it is where they cannot be joined. Raises BundleRefused."""
+    inputs = joined(model)
+    if inputs is not None:
+        with suppress(BundleRefused):  # whatever is wrong is said of the model as it was published
+            return _session(inputs.model), inputs
+    return _session(model), Joined(model, {}, {})
+
+
+def _session(model: bytes) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = 4  # what goes wrong is raised; it need not be printed too
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # no other is looked into above
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+    except ONNX_ERRORS as error:
+        raise BundleRefused(f"ONNX Runtime cannot load the model: {error}") from error

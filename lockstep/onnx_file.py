@@ -9,34 +9,34 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 
 from lockstep.errors import BundleRefused
+from lockstep.partial_messages import Fields, message_classes
 
 __all__ = ["check_stands_alone"]
 
 _EXTERNAL = 1
 """TensorProto.DataLocation: the tensor lies in another file."""
-_MESSAGES: Mapping[str, Mapping[str, tuple[int, str]]] = {
-    "Model": {"graph": (7, "Graph"), "training": (20, "Training"), "functions": (25, "Function")},
-    "Training": {"initialization": (1, "Graph"), "algorithm": (2, "Graph")},
-    "Function": {"nodes": (7, "Node"), "attributes": (11, "Attribute")},
-    "Graph": {"nodes": (1, "Node"), "initializers": (5, "Tensor"), "sparse": (15, "Sparse")},
-    "Node": {"attributes": (5, "Attribute")},
+_MESSAGES: Mapping[str, Fields] = {
+    "Model": {"graph": (7, "Graph*"), "training": (20, "Training*"), "functions": (25, "Function*")},
+    "Training": {"initialization": (1, "Graph*"), "algorithm": (2, "Graph*")},
+    "Function": {"nodes": (7, "Node*"), "attributes": (11, "Attribute*")},
+    "Graph": {"nodes": (1, "Node*"), "initializers": (5, "Tensor*"), "sparse": (15, "Sparse*")},
+    "Node": {"attributes": (5, "Attribute*")},
     "Attribute": {
-        "t": (5, "Tensor"),
-        "g": (6, "Graph"),
-        "tensors": (10, "Tensor"),
-        "graphs": (11, "Graph"),
-        "sparse": (22, "Sparse"),
-        "sparses": (23, "Sparse"),
+        "t": (5, "Tensor*"),
+        "g": (6, "Graph*"),
+        "tensors": (10, "Tensor*"),
+        "graphs": (11, "Graph*"),
+        "sparse": (22, "Sparse*"),
+        "sparses": (23, "Sparse*"),
     },
-    "Sparse": {"values": (1, "Tensor"), "indices": (2, "Tensor")},
-    "Tensor": {"external_data": (13, "Entry")},
+    "Sparse": {"values": (1, "Tensor*"), "indices": (2, "Tensor*")},
+    "Tensor": {"external_data": (13, "Entry*"), "data_location": (14, "int32")},
     "Entry": {},
 }
-"""By message: the fields that lead to a tensor, each with its number and message."""
+"""By message the fields that lead to a tensor."""
 
 
 def check_stands_alone(model: bytes) -> None:
@@ -60,21 +60,12 @@ def _tensors(message: Any) -> Iterator[Any]:
     if message.DESCRIPTOR.name == "Tensor":
         yield message
         return
-    for field, value in message.ListFields():
-        for each in value if field.is_repeated else (value,):
+    for _, values in message.ListFields():
+        for each in values:
             yield from _tensors(each)
 
 
 @lru_cache
 def _model() -> Any:
     """The class of a model that knows these fields alone."""
-    file = descriptor_pb2.FileDescriptorProto(name="lockstep/onnx_file.proto", package="lockstep.onnx_file")
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field, (number, kind) in fields.items():
-            message.field.add(name=field, number=number, type=11, label=3, type_name=f".{file.package}.{kind}")
-        if name == "Tensor":
-            message.field.add(name="data_location", number=14, type=5, label=1)
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{file.package}.Model"))
+    return message_classes("lockstep.onnx_file", _MESSAGES)["Model"]

@@ -1,0 +1,32 @@
+"""Protobuf messages of which only some fields are known: the others are kept as the bytes that they are."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+__all__ = ["Fields", "message_classes"]
+
+Fields = Mapping[str, tuple[int, str]]
+"""By name of a field its number and its type: int32, int64, string, bytes or a message; a * says repeated."""
+_SCALARS: Final = {"int64": 3, "int32": 5, "string": 9, "bytes": 12}
+"""Their numbers in FieldDescriptorProto.Type."""
+_MESSAGE: Final = 11
+_ONE, _MANY = 1, 3
+
+
+def message_classes(name: str, messages: Mapping[str, Fields]) -> Mapping[str, Any]:
+    """The classes of messages, by name; `name` is that of their file, and of no other."""
+    file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=name)
+    for message, fields in messages.items():
+        made = file.message_type.add(name=message)
+        for field, (number, kind) in fields.items():
+            label, kind = _MANY if kind.endswith("*") else _ONE, kind.rstrip("*")
+            if kind in _SCALARS:
+                made.field.add(name=field, number=number, label=label, type=_SCALARS[kind])
+            else:
+                made.field.add(name=field, number=number, label=label, type=_MESSAGE, type_name=f".{name}.{kind}")
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    found = {message: pool.FindMessageTypeByName(f"{name}.{message}") for message in messages}
+    return {message: message_factory.GetMessageClass(descriptor) for message, descriptor in found.items()}
