@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lockstep.bundle import Bundle
-from lockstep.plan import Array
+from lockstep.plan import Array, StoredColumns
 from lockstep.resolve import Resolved
 from lockstep.status import Rung, Status
 from serving.answers import ViewSummary
@@ -70,15 +70,34 @@ def _facts(bundle: Bundle) -> dict[str, str]:
 
 def summaries(resolved: Resolved, lengths: Sequence[int]) -> list[tuple[ViewSummary, ...]]:
     """For each request what was found, counted per view over its rows; `lengths` are the requests' rows, in order."""
-    stored = resolved.plan.stored_columns
+    stored, count = resolved.plan.stored_columns, len(lengths)
+    if not stored.views:
+        return [()] * count
+    if resolved.rows > count:
+        return _counted(stored, resolved.found, resolved.replaced, lengths)
+    width = len(stored.columns)
+    found, replaced = resolved.found.T.tobytes(), resolved.replaced.T.tobytes()
+    places = range(0, count * width, width)
+    return [_of_row(stored, found[at : at + width], replaced[at : at + width]) for at in places]
+
+
+@lru_cache(maxsize=1024)
+def _of_row(stored: StoredColumns, found: bytes, replaced: bytes) -> tuple[ViewSummary, ...]:
+    """For a request of one row: few outcomes are most of the traffic."""
+    one = np.frombuffer(found, np.int8).reshape(-1, 1), np.frombuffer(replaced, np.bool_).reshape(-1, 1)
+    (counted,) = _counted(stored, *one, [1])
+    return counted
+
+
+def _counted(
+    stored: StoredColumns, found: NDArray[np.int8], replaced: NDArray[np.bool_], lengths: Sequence[int]
+) -> list[tuple[ViewSummary, ...]]:
     names = tuple(view.name for view in stored.views)
-    if not names:
-        return [()] * len(lengths)
     shape = len(lengths), len(names)
     owner = np.repeat(np.arange(len(lengths)), lengths) * len(names) + stored.view_of[:, None]
-    tally = np.bincount((owner * len(Status) + resolved.found).ravel(), minlength=shape[0] * shape[1] * len(Status))
-    if resolved.replaced.any():
-        defaulted = np.bincount(owner[resolved.replaced], minlength=shape[0] * shape[1])
+    tally = np.bincount((owner * len(Status) + found).ravel(), minlength=shape[0] * shape[1] * len(Status))
+    if replaced.any():
+        defaulted = np.bincount(owner[replaced], minlength=shape[0] * shape[1])
     else:
         defaulted = np.zeros(shape[0] * shape[1], np.int64)
     each = np.concatenate([tally.reshape(*shape, len(Status)), defaulted.reshape(*shape, 1)], axis=2)
