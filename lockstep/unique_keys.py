@@ -4,7 +4,9 @@ A request for one user and a hundred candidates has a hundred rows and one key o
 integers is faster here than numpy up to a thousand rows, which is the most a request has.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from itertools import repeat
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -40,7 +42,7 @@ class GivenKeys:
         if len(distinct) == self._rows:
             return _keys(space, values, len(names)), np.arange(self._rows)
         places = {value: place for place, value in enumerate(distinct)}
-        return _keys(space, places, len(names)), np.array([places[value] for value in values])
+        return _keys(space, places, len(names)), np.fromiter(map(places.__getitem__, values), np.int64, self._rows)
 
     def _list(self, name: str) -> list[Any]:
         if name not in self._lists:
@@ -48,11 +50,12 @@ class GivenKeys:
         return self._lists[name]
 
 
-def _keys(space: KeySpace, values: Iterable[Any], width: int) -> list[bytes]:
+def _keys(space: KeySpace, values: Collection[Any], width: int) -> list[bytes]:
     """As `KeySpace.key`, written out for the widths of most views: a third of the time."""
-    prefix = space.prefix
+    prefixes = repeat(space.prefix, len(values))
     if width == 1:
-        return [prefix + last_key_part(value) for value in values]
+        return list(map(add, prefixes, map(last_key_part, values)))
     if width == 2:
-        return [prefix + key_part(first) + last_key_part(last) for first, last in values]
+        firsts, lasts = zip(*values, strict=True)
+        return list(map(b"".join, zip(prefixes, map(key_part, firsts), map(last_key_part, lasts), strict=True)))
     return [space.key(value) for value in values]
