@@ -1,6 +1,6 @@
 """The transformers that scikit-learn lacks (lockstep.transformers), each with its converter to ONNX."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from onnx import helper, numpy_helper
@@ -22,28 +22,19 @@ def _top_shape(operator: Any) -> None:
 
 
 def _convert_top(scope: Any, operator: Any, container: Any) -> None:
-    """Equal against the list of values, for each column: core operators on int64, exact at any batch size."""
-    parts = [_column(scope, operator, container, i) for i in range(len(operator.raw_operator.values_))]
-    container.add_node("Concat", parts, operator.outputs[0].full_name, axis=1, op_version=13)
-
-
-def _column(scope: Any, operator: Any, container: Any, index: int) -> str:
-    def name(what: str) -> str:
-        unique: str = scope.get_unique_variable_name(f"top_{what}")
-        return unique
-
-    def constant(what: str, values: Sequence[int], shape: Sequence[int]) -> str:
-        container.add_initializer(tensor := name(what), INT64, list(shape), list(values))
-        return tensor
-
-    values = operator.raw_operator.values_[index]
-    column, equal, out = name("column"), name("equal"), name("out")
-    container.add_node(
-        "Gather", [operator.inputs[0].full_name, constant("index", [index], [1])], column, axis=1, op_version=13
+    """Each column as often as it has values, Equal against all of them: core operators on int64, exact at any batch
+    size, and as many nodes for ten columns as for one.
+    """
+    lists = [values.tolist() for values in operator.raw_operator.values_]
+    places = [place for place, values in enumerate(lists) for _ in values]
+    index, values, columns, equal = (
+        scope.get_unique_variable_name(f"top_{what}") for what in ("index", "values", "columns", "equal")
     )
-    container.add_node("Equal", [column, constant("values", values.tolist(), [1, len(values)])], equal, op_version=13)
-    container.add_node("Cast", equal, out, to=FLOAT, op_version=13)  # in which 0 and 1 are exact
-    return out
+    container.add_initializer(index, INT64, [len(places)], places)
+    container.add_initializer(values, INT64, [1, len(places)], [value for each in lists for value in each])
+    container.add_node("Gather", [operator.inputs[0].full_name, index], columns, axis=1, op_version=13)
+    container.add_node("Equal", [columns, values], equal, op_version=13)
+    container.add_node("Cast", equal, operator.outputs[0].full_name, to=FLOAT, op_version=13)  # 0 and 1 are exact
 
 
 def _odds_shape(operator: Any) -> None:
