@@ -128,14 +128,14 @@ async def test_an_emptied_redis_is_known_by_the_missing_record_and_one_filled_ag
 
 
 async def _until(reader: PackedReader, true: Any) -> None:
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(10):
         while not true():
             await read(reader, 1)
             await asyncio.sleep(0.02)
 
 
 async def _until_found(reader: PackedReader, status: Status) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         while (await read(reader, 1)).found.tolist() != [status]:
             await asyncio.sleep(0.02)
 
@@ -265,7 +265,7 @@ async def test_a_failover_is_followed(redis_sentinel: Watched) -> None:
         await _until_found(reader, Status.PRESENT)
         redis_sentinel.kill(0)
         await _until_found(reader, Status.UNREACHABLE)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(40):
             while (await read(reader, 1)).found.tolist() != [Status.PRESENT]:
                 await asyncio.sleep(0.05)
 

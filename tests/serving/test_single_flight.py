@@ -56,7 +56,7 @@ async def scores(flights: list[Any]) -> list[float]:
 
 
 async def settled(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(10):
         while not true():
             await asyncio.sleep(0)
 
