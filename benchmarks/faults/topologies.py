@@ -1,6 +1,7 @@
 """Redis as more than one server: a cluster that loses a node, a Sentinel over a master and a replica."""
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -142,6 +143,7 @@ def _server(folder: Path, port: int, *options: str) -> "subprocess.Popen[bytes]"
 
 
 def _sentinel(folder: Path, master: int) -> tuple[int, "subprocess.Popen[bytes]"]:
+    shutil.rmtree(folder, ignore_errors=True)  # a Sentinel writes what it saw into its settings
     folder.mkdir(parents=True)
     port, settings = free_port(), folder / "sentinel.conf"
     lines = [
