@@ -9,9 +9,10 @@ calls go on for a while before and after; what is taken from Redis is brought ba
 
 Every answer is compared: it must be the score of the row with all its views, or that score with the plan's defaults in
 the place of those views that its rung says were lost; anything else is `wrong`. `late`: not answered within the
-deadline; `failed`: an error, or a connection that broke, but for the calls that a killed worker held and those refused
-while three times the peak came in. `recovery_s`: from the end of the fault to the first half second whose calls are
-answered as before. A fault is survived where nothing is wrong, late or failed, and recovery takes 2 s at most.
+deadline, when the client gives the call up; `failed`: an error, or a connection that broke, but for the calls that a
+killed worker held and those refused or given up while three times the peak came in, as long as no fewer are answered in
+time than before. `recovery_s`: from the end of the fault to the first half second whose calls are answered as before. A
+fault is survived where nothing is wrong, late or failed, and recovery takes 2 s at most.
 """
 
 import argparse

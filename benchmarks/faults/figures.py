@@ -76,8 +76,17 @@ class Outcome:
 
     @property
     def survived(self) -> bool:
-        """Nothing wrong, late or failed, and recovered in time."""
-        return not (np.count_nonzero(self.wrong) or self.late or self.failed) and self.recovery_s <= RECOVERY_S
+        """Nothing wrong, late or failed; where calls may be refused, as many answers as before; recovered in time."""
+        good = not (np.count_nonzero(self.wrong) or self.late or self.failed)
+        return good and (self._bears_up or not self.fault.refused) and self.recovery_s <= RECOVERY_S
+
+    @property
+    def _bears_up(self) -> bool:
+        """Whether a second of the fault had as many answers in time as one before it."""
+        due, in_time = self.calls.due_s, self.calls.in_time
+        before, during = due < self.began_s, (due >= self.began_s) & (due < self.ended_s)
+        rate = np.count_nonzero(in_time & before) / max(self.began_s - float(due[0]), 1e-9)
+        return bool(np.count_nonzero(in_time & during) >= rate * (self.ended_s - self.began_s))
 
     def summary(self) -> dict[str, Any]:
         """As it is printed."""

@@ -3,12 +3,13 @@
 import struct
 from typing import Final
 
-from benchmarks.predict.http2 import Connection, Event
+from benchmarks.predict.http2 import Connection, Event, frame
 
 __all__ = ["UNTOUCHED", "Line"]
 
-_RST, _GOAWAY, _MOST_STREAMS, _REFUSED_STREAM = 3, 7, 3, struct.pack(">I", 7)
-"""Two frames, a setting and an error code: RFC 9113, 6.4, 6.8, 6.5.2 and 7."""
+_RST, _GOAWAY, _MOST_STREAMS = 3, 7, 3
+_REFUSED_STREAM, _CANCEL = struct.pack(">I", 7), struct.pack(">I", 8)
+"""Two frames, a setting and two error codes: RFC 9113, 6.4, 6.8, 6.5.2 and 7."""
 _ANY: Final = 2**31 - 1
 """Calls that a server takes which says nothing of it."""
 UNTOUCHED: Final = b"untouched"
@@ -23,6 +24,10 @@ class Line(Connection):
     leaving = False
     most = 0
     """Calls at once."""
+
+    def cancel(self, stream: int) -> None:
+        """Wait for a call no longer."""
+        self._out += frame(_RST, 0, stream, _CANCEL)
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes, events: list[Event]) -> None:
         if kind == _RST and payload == _REFUSED_STREAM:

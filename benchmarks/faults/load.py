@@ -37,7 +37,7 @@ class Fate(IntEnum):
     LOST = 2
     """Its connection broke, or there was none."""
     NEVER = 3
-    """Nothing came."""
+    """Nothing came by its deadline."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +85,7 @@ class _Round:
         give_up = self._due[-1] + 2 * DEADLINE_S
         while sent < calls or ((self._waiting or any(self._on_way.values())) and time.monotonic() < give_up):
             now = time.monotonic()
+            self._give_up(now)
             self._send_waiting(now)
             while sent < calls and self._due[sent] <= now:
                 self._waiting.append(sent)
@@ -96,6 +97,16 @@ class _Round:
             line.close()
         return self._calls()
 
+    def _give_up(self, now: float) -> None:
+        """A call ends at its deadline, as with gRPC's clients: an answer that comes later finds nobody."""
+        for line, calls in self._on_way.items():
+            over = [stream for stream, call in calls.items() if self._due[call] + DEADLINE_S < now]
+            for stream in over:
+                line.cancel(stream)
+                call = calls.pop(stream)
+                if self._replies[call] is None:
+                    self._end(call, Fate.NEVER)
+
     def _send_waiting(self, now: float) -> None:
         """First come, first served; a call whose deadline passes meanwhile is given up."""
         while self._waiting:
@@ -104,7 +115,8 @@ class _Round:
             if self._due[call] + DEADLINE_S < now:
                 self._end(call, Fate.REFUSED)
             elif line is not None:
-                self._on_way[line][line.call(self._requests[self._place[call]])] = call
+                left_ms = max(1, round((self._due[call] + DEADLINE_S - now) * 1e3))
+                self._on_way[line][line.call(self._requests[self._place[call]], f"{left_ms}m")] = call
             elif any(self._lines):
                 return
             else:
@@ -156,10 +168,11 @@ class _Round:
         except OSError:
             self._drop(line)
             return
+        self._give_up(time.monotonic())
         for stream, message in events:
             call = self._on_way[line].get(stream)
             if call is None:
-                continue
+                continue  # given up
             if message is UNTOUCHED:
                 self._waiting.append(self._on_way[line].pop(stream))
             elif message is not ENDED:

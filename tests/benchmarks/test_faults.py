@@ -32,7 +32,7 @@ RIGHT = Expected(np.array([[0.1, 0.2], [0.3, 0.4], [0.5, 0.6]]), prior=0.01)
 
 def calls(**changes: NDArray[np.generic]) -> Calls:
     """Twenty seconds of a hundred calls each, all answered live after a millisecond, but for what is said."""
-    count = 2000
+    count = len(changes.get("due_s", range(2000)))
     place = np.arange(count) % 2
     made = {
         "due_s": np.arange(count) / 100,
@@ -101,6 +101,15 @@ def test_calls_are_late_or_failed_once_and_not_where_they_may_be(
     whole.fate[700], whole.took_s[700] = fate, took_s
     found = outcome(whole, fault)
     assert (found.late, found.failed) == (late, failed)
+
+
+@pytest.mark.parametrize(("refused", "survived"), [(0, True), (400, False)])
+def test_whoever_refuses_too_much_has_not_borne_up(refused: int, survived: bool) -> None:
+    """Twice as many calls as before come in from the fifth to the tenth second; of those, half and more are refused."""
+    due = np.concatenate([np.arange(0, 5, 0.01), np.arange(5, 10, 0.005), np.arange(10, 20, 0.01)])
+    whole = calls(due_s=due)
+    whole.fate[500 : 1000 + refused] = Fate.REFUSED
+    assert outcome(whole, "three times the peak").summary()["survived"] == survived
 
 
 @pytest.mark.parametrize(("until", "recovery_s"), [(1000, 0.0), (1050, 0.5), (1300, 3.0), (2000, None)])
