@@ -168,7 +168,8 @@ class _Round:
         except OSError:
             self._drop(line)
             return
-        self._give_up(time.monotonic())
+        now = time.monotonic()
+        self._give_up(now)
         for stream, message in events:
             call = self._on_way[line].get(stream)
             if call is None:
@@ -177,7 +178,7 @@ class _Round:
                 self._waiting.append(self._on_way[line].pop(stream))
             elif message is not ENDED:
                 self._replies[call] = message
-                self._end(call, Fate.ANSWERED)
+                self._end(call, Fate.ANSWERED, now)
             else:
                 del self._on_way[line][stream]
                 if self._replies[call] is None:
@@ -191,8 +192,9 @@ class _Round:
         with suppress(OSError):
             line.close()
 
-    def _end(self, call: int, fate: Fate) -> None:
-        self._fate[call], self._took[call] = int(fate), time.monotonic() - self._due[call]
+    def _end(self, call: int, fate: Fate, now: float = 0.0) -> None:
+        """`now`: when it was heard of; 0 for this moment."""
+        self._fate[call], self._took[call] = int(fate), (now or time.monotonic()) - self._due[call]
 
     def _calls(self) -> Calls:
         read = [None if one is None else pb.PredictResponse.FromString(one) for one in self._replies]
