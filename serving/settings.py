@@ -99,7 +99,7 @@ class Settings:
     """Most rows in one request."""
     batch_rows: int = 1024
     """Most rows of requests that share one read and one run of the model; a larger request has its own."""
-    batch_hold_ms: float = 2.0
+    batch_hold_ms: float = 10.0
     """How long a batch that waits for the store holds the next one back; requests gather meanwhile."""
     max_queue_rows: int = 20_000
     """Most rows of a model that wait or are under way at once; a request beyond is told to come again later."""
