@@ -32,8 +32,8 @@ __all__ = [
 _MOST = 2**31 - 1
 
 
-def _validity(null: NDArray[np.bool_]) -> pa.Buffer | None:
-    return pa.py_buffer(np.packbits(~null, bitorder="little")) if null.any() else None
+def _validity(null: NDArray[np.bool_] | None) -> pa.Buffer | None:
+    return pa.py_buffer(np.packbits(~null, bitorder="little")) if null is not None and null.any() else None
 
 
 def _offsets(offsets: Ints) -> NDArray[np.int32]:
@@ -45,17 +45,18 @@ def _offsets(offsets: Ints) -> NDArray[np.int32]:
 
 
 def of_fixed(values: NDArray[Any], null: NDArray[np.bool_] | None, dtype: pa.DataType) -> pa.Array:
-    """An array of numbers, times or booleans, NULL where `null` is set. Both of shape (n,)."""
+    """An array of numbers, times or booleans, NULL where `null` is set; None: nowhere. Both of shape (n,)."""
     if pa.types.is_boolean(dtype):
         data = np.packbits(values.astype(bool), bitorder="little")
     else:
         data = np.ascontiguousarray(values)
-    validity = None if null is None else _validity(null)
-    return pa.Array.from_buffers(dtype, len(values), [validity, pa.py_buffer(data)])
+    return pa.Array.from_buffers(dtype, len(values), [_validity(null), pa.py_buffer(data)])
 
 
-def of_pieces(data: Bytes, offsets: Ints, null: NDArray[np.bool_], dtype: pa.DataType) -> pa.Array:
-    """Strings or bytes that lie end to end in `data`; `offsets` has shape (n + 1,). UTF-8 is not checked."""
+def of_pieces(data: Bytes, offsets: Ints, null: NDArray[np.bool_] | None, dtype: pa.DataType) -> pa.Array:
+    """Strings or bytes that lie end to end in `data`; `offsets` has shape (n + 1,), `null` as in `of_fixed`. UTF-8 is
+    not checked.
+    """
     buffers = [_validity(null), pa.py_buffer(_offsets(offsets)), pa.py_buffer(np.ascontiguousarray(data))]
     return pa.Array.from_buffers(dtype, len(offsets) - 1, buffers)
 
@@ -69,13 +70,13 @@ def of_lists(elements: pa.Array, offsets: Ints, null: NDArray[np.bool_]) -> pa.L
 def of_texts(values: Sequence[bytes]) -> pa.BinaryArray:
     """An array of these."""
     data, lengths = np.frombuffer(b"".join(values), np.uint8), np.fromiter(map(len, values), np.int64, len(values))
-    return of_pieces(data, ragged.offsets(lengths), np.zeros(len(values), bool), pa.binary())
+    return of_pieces(data, ragged.offsets(lengths), None, pa.binary())
 
 
 def of_matrix(matrix: Bytes) -> pa.BinaryArray:
     """Each row of a matrix of bytes as one value. Shape (n, width)."""
     count, width = matrix.shape
-    return of_pieces(matrix.reshape(-1), np.arange(count + 1) * width, np.zeros(count, bool), pa.binary())
+    return of_pieces(matrix.reshape(-1), np.arange(count + 1) * width, None, pa.binary())
 
 
 def bytes_of(array: pa.Array) -> tuple[Bytes, Ints]:
@@ -103,9 +104,10 @@ def null_of(array: pa.Array) -> NDArray[np.bool_]:
 
 
 def _bits(data: pa.Buffer | None, array: pa.Array) -> NDArray[np.bool_]:
-    """One bit for each place of an array."""
-    first, last = array.offset, array.offset + len(array)
-    return np.unpackbits(np.frombuffer(data or b"", np.uint8), bitorder="little")[first:last].astype(bool)
+    """One bit for each place of an array, which may be a small part of what its buffers hold."""
+    skipped, first = divmod(array.offset, 8)
+    needed = np.frombuffer(data or b"", np.uint8)[skipped : skipped + -(-(first + len(array)) // 8)]
+    return np.unpackbits(needed, bitorder="little")[first : first + len(array)].astype(bool)
 
 
 def texts_of(array: pa.StringArray) -> NDArray[np.object_]:

@@ -142,7 +142,7 @@ def _end_to_end(values: NDArray[np.uint64]) -> tuple[NDArray[np.uint8], Ints]:
 
 def _with_length(texts: pa.BinaryArray) -> pa.BinaryArray:
     data, ends = _end_to_end(arrays.lengths_of(texts).astype(np.uint64))
-    return _join(b"", [arrays.of_pieces(data, ends, np.zeros(len(texts), bool), pa.binary()), texts])
+    return _join(b"", [arrays.of_pieces(data, ends, None, pa.binary()), texts])
 
 
 def _join(prefix: bytes, parts: list[pa.BinaryArray]) -> pa.BinaryArray:

@@ -61,7 +61,7 @@ def _elements(elements: pa.Array, counts: Ints, dtype: DType) -> list[pa.BinaryA
 
 
 def _pieces(data: Bytes, ends: Ints) -> pa.BinaryArray:
-    return arrays.of_pieces(data, ends, np.zeros(len(ends) - 1, bool), pa.binary())
+    return arrays.of_pieces(data, ends, None, pa.binary())
 
 
 def scalars(column: pa.Array, dtype: DType) -> NDArray[Any]:

@@ -92,24 +92,28 @@ def _columns(
     tensors: Iterable[Tensor], buffers: Sequence[bytes] | None, known: Known, max_rows: int
 ) -> dict[str, Array]:
     """By name, the times among them."""
-    columns = dict[str, Array]()
+    columns: dict[str, Array] = {}
     for tensor, raw in zip(tensors, buffers or repeat(None), strict=False):
-        described = b"" if raw is None else tensor.SerializeToString()
-        plain = known.get(described)
-        if raw is not None and plain is not None and len(raw) == plain.size and plain.name not in columns:
-            columns[plain.name] = np.frombuffer(raw, plain.numpy)
-        else:
-            columns[_new_name(tensor, columns)] = _column(tensor, raw, known.plan, max_rows)
-            if raw is not None and (found := Plain.of(tensor, raw)) is not None:
-                known.put(described, found)
+        name = tensor.name
+        if name in columns:
+            raise BadColumn(name, "sent twice; every tensor is named at most once.")
+        columns[name] = (
+            _column(tensor, None, known.plan, max_rows) if raw is None else _raw(tensor, raw, known, max_rows)
+        )
     return columns
 
 
-def _new_name(tensor: Tensor, columns: Mapping[str, Array]) -> str:
-    name = tensor.name
-    if name in columns:
-        raise BadColumn(name, "sent twice; every tensor is named at most once.")
-    return name
+def _raw(tensor: Tensor, raw: bytes, known: Known, max_rows: int) -> Array:
+    """The column in a buffer. A tensor that was looked into before is known by its description."""
+    described = tensor.SerializeToString()
+    plain = known.get(described)
+    if plain is not None and len(raw) == plain.size:
+        return np.frombuffer(raw, plain.numpy)  # nearly always
+    column = _column(tensor, raw, known.plan, max_rows)
+    plain = Plain.of(tensor, raw)
+    if plain is not None:
+        known.put(described, plain)
+    return column
 
 
 def _column(tensor: Tensor, raw: bytes | None, plan: Plan, max_rows: int) -> Array:

@@ -24,7 +24,6 @@ LONGEST = 512
 class Plain(NamedTuple):
     """A tensor without parameters or contents of its own, whose buffer is an array of which every value is taken."""
 
-    name: str
     numpy: np.dtype[Any]
     size: int
     """Bytes of the buffer."""
@@ -35,7 +34,7 @@ class Plain(NamedTuple):
         numpy = DATATYPES[tensor.datatype].numpy
         if numpy is None or tensor.datatype in ("BOOL", "UINT64") or tensor.parameters or tensor.HasField("contents"):
             return None
-        return Plain(tensor.name, numpy, len(raw))
+        return Plain(numpy, len(raw))
 
 
 class Known:

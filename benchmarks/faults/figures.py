@@ -82,11 +82,14 @@ class Outcome:
 
     @property
     def _bears_up(self) -> bool:
-        """Whether a second of the fault had as many answers in time as one before it."""
-        due, in_time = self.calls.due_s, self.calls.in_time
-        before, during = due < self.began_s, (due >= self.began_s) & (due < self.ended_s)
-        rate = np.count_nonzero(in_time & before) / max(self.began_s - float(due[0]), 1e-9)
-        return bool(np.count_nonzero(in_time & during) >= rate * (self.ended_s - self.began_s))
+        """Whether every half second of the fault had as many answers in time as one before it: who answers the first
+        calls and then none has collapsed.
+        """
+        good = self.calls.due_s[self.calls.in_time]
+        usual = np.count_nonzero(good < self.began_s) / max(self.began_s - float(self.calls.due_s[0]), 1e-9)
+        edges = np.linspace(self.began_s, self.ended_s, max(round((self.ended_s - self.began_s) / 0.5), 1) + 1)
+        answered, _ = np.histogram(good, edges)
+        return bool((answered >= usual * np.diff(edges)).all())
 
     def summary(self) -> dict[str, Any]:
         """As it is printed."""

@@ -105,7 +105,7 @@ class _Round:
                 line.cancel(stream)
                 call = calls.pop(stream)
                 if self._replies[call] is None:
-                    self._end(call, Fate.NEVER)
+                    self._end(call, Fate.NEVER, now)
 
     def _send_waiting(self, now: float) -> None:
         """First come, first served; a call whose deadline passes meanwhile is given up."""
@@ -113,14 +113,14 @@ class _Round:
             call = self._waiting[0]
             line = self._line(call % CONNECTIONS, now)
             if self._due[call] + DEADLINE_S < now:
-                self._end(call, Fate.REFUSED)
+                self._end(call, Fate.REFUSED, now)
             elif line is not None:
                 left_ms = max(1, round((self._due[call] + DEADLINE_S - now) * 1e3))
                 self._on_way[line][line.call(self._requests[self._place[call]], f"{left_ms}m")] = call
             elif any(self._lines):
                 return
             else:
-                self._end(call, Fate.LOST)
+                self._end(call, Fate.LOST, now)
             self._waiting.popleft()
 
     def _line(self, slot: int, now: float) -> Line | None:
@@ -169,7 +169,6 @@ class _Round:
             self._drop(line)
             return
         now = time.monotonic()
-        self._give_up(now)
         for stream, message in events:
             call = self._on_way[line].get(stream)
             if call is None:
@@ -177,24 +176,24 @@ class _Round:
             if message is UNTOUCHED:
                 self._waiting.append(self._on_way[line].pop(stream))
             elif message is not ENDED:
-                self._replies[call] = message
-                self._end(call, Fate.ANSWERED, now)
+                if now <= self._due[call] + DEADLINE_S:  # else it finds nobody
+                    self._replies[call] = message
+                    self._end(call, Fate.ANSWERED, now)
             else:
                 del self._on_way[line][stream]
                 if self._replies[call] is None:
-                    self._end(call, Fate.REFUSED)
+                    self._end(call, Fate.REFUSED, now)
 
     def _drop(self, line: Line) -> None:
         for call in self._on_way.pop(line).values():
             if self._replies[call] is None:
-                self._end(call, Fate.LOST)
+                self._end(call, Fate.LOST, time.monotonic())
         self._lines = [None if one is line else one for one in self._lines]
         with suppress(OSError):
             line.close()
 
-    def _end(self, call: int, fate: Fate, now: float = 0.0) -> None:
-        """`now`: when it was heard of; 0 for this moment."""
-        self._fate[call], self._took[call] = int(fate), (now or time.monotonic()) - self._due[call]
+    def _end(self, call: int, fate: Fate, now: float) -> None:
+        self._fate[call], self._took[call] = int(fate), now - self._due[call]
 
     def _calls(self) -> Calls:
         read = [None if one is None else pb.PredictResponse.FromString(one) for one in self._replies]

@@ -77,6 +77,8 @@ class Result:
     """What came out."""
 
     trained: Trained
+    report: Path
+    """What a person looks at before the model is given traffic."""
     facts: dict[str, Any] = field(default_factory=dict)
     differences: list[str] = field(default_factory=list)
     again: list[str] = field(default_factory=list)
@@ -90,6 +92,7 @@ class Result:
         for name, value in self.facts.items():
             table.add_row(name.replace("_", " "), _shown(value))
         out.print(table)
+        click.echo(f"The model's report, for a browser: {_from_here(self.report)}")
         click.echo("Go on with:\n" + "\n".join(f"  {line}" for line in self.again))
 
     def require_same(self) -> None:
@@ -256,7 +259,8 @@ def _prove(settings: Settings, home: Home, store: "FeatureStore", trained: Train
     cut = trained.window.cut_us
     rows = combinations(side, spine, trained.test_spine, cut, settings.seed, settings.rows / 10_000)
     proof = prove(side, rows, ask)
-    result = Result(trained)
+    manifest = trained.bundle.manifest
+    result = Result(trained, home.models / manifest.name / manifest.version / "report.html")
     if proof.differing.size:
         result.differences += first_differences(side, proof, _read(store))
     latency = _latency(side.plan, rows, ask)
@@ -375,4 +379,8 @@ def _lockstep() -> str:
     command = Path(sys.executable).with_name("lockstep")
     if shutil.which("lockstep") == str(command):
         return "lockstep"
-    return str(command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command)
+    return str(_from_here(command))
+
+
+def _from_here(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
@@ -17,6 +17,7 @@ from lockstep.onnx_inputs import joined
 
 FLOAT, INT64, DOUBLE, STRING = TensorProto.FLOAT, TensorProto.INT64, TensorProto.DOUBLE, TensorProto.STRING
 NUMPY: dict[int, Any] = {FLOAT: np.float32, INT64: np.int64, DOUBLE: np.float64, STRING: object}
+PATIENT = settings(deadline=None)  # every example loads a model or two
 MIXED = [("a", FLOAT), ("site", STRING), ("i", INT64), ("b", FLOAT), ("x", DOUBLE), ("j", INT64), ("c", FLOAT)]
 
 
@@ -58,6 +59,7 @@ def asked(draw: st.DrawFn) -> tuple[list[tuple[str, int]], dict[str, Any]]:
 
 
 @given(asked())
+@PATIENT
 def test_every_value_is_what_it_was(case: tuple[list[tuple[str, int]], dict[str, Any]]) -> None:
     inputs, columns = case
     model = graph(inputs).SerializeToString()
@@ -126,6 +128,7 @@ def test_columns_that_do_not_go_together_are_an_error(columns: dict[str, Any]) -
 
 
 @given(st.binary(max_size=60), st.integers(0, 400), st.integers(0, 255))
+@PATIENT
 def test_no_bytes_raise_anything_but_a_refusal(content: bytes, place: int, byte: int) -> None:
     whole = graph(MIXED).SerializeToString()
     place %= len(whole)

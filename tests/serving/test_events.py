@@ -37,7 +37,6 @@ from tests.bundles import NOON, PLAN, TTL, publish
 from tests.serving.conftest import Client, column, request
 from tests.serving.processes import serving_process
 
-ROOT = Path(__file__).parents[2]
 LONG_S = 20.0
 
 

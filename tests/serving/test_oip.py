@@ -93,10 +93,10 @@ def test_what_was_read_before_changes_nothing(after: pb.ModelInferRequest) -> No
 def test_of_what_strangers_send_only_so_much_is_remembered() -> None:
     known = Known(PLAN)
     for count in range(MOST + 1):
-        known.put(str(count).encode(), Plain("ip", np.dtype("<i8"), count))
-    assert known.get(str(MOST).encode()) == Plain("ip", np.dtype("<i8"), MOST)
+        known.put(str(count).encode(), Plain(np.dtype("<i8"), count))
+    assert known.get(str(MOST).encode()) == Plain(np.dtype("<i8"), MOST)
     assert known.get(b"0") is None
-    known.put(bytes(LONGEST + 1), Plain("ip", np.dtype("<i8"), 8))
+    known.put(bytes(LONGEST + 1), Plain(np.dtype("<i8"), 8))
     assert known.get(bytes(LONGEST + 1)) is None
 
 

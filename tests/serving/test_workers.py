@@ -7,7 +7,6 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 import psutil
@@ -21,8 +20,6 @@ from tests.serving.conftest import column, request
 from tests.serving.processes import serving_process
 
 GOOD = request(column("ip", 1), column("bid", 0.5))
-
-ROOT = Path(__file__).parents[2]
 
 
 def started(settings: Settings, **changes: str) -> "subprocess.Popen[str]":

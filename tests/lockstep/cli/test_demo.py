@@ -36,9 +36,14 @@ SMALL = ("--clicks", "20000", "--days", "3", "--seed", "2", "--rows", "400", "--
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> "subprocess.CompletedProcess[str]":
-    """One whole run, in a directory that holds nothing, with a home of its own."""
-    folder = tmp_path_factory.mktemp("demo")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory that holds nothing."""
+    return tmp_path_factory.mktemp("demo")
+
+
+@pytest.fixture(scope="module")
+def ran(folder: Path) -> "subprocess.CompletedProcess[str]":
+    """One whole run there, with a home of its own."""
     command = [str(Path(sys.executable).with_name("lockstep")), "demo", *SMALL]
     environment = os.environ | {"LOCKSTEP_HOME": str(folder / "home"), "COLUMNS": "200"}
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
@@ -75,6 +80,11 @@ def test_the_online_auc_is_the_one_as_served_and_stale_features_cost(facts: dict
 def test_statuses_of_all_kinds_were_met(facts: dict[str, Any]) -> None:
     assert facts["by_status"].keys() >= {"PRESENT", "NOT_FOUND", "NULL"}
     assert all(count > 0 for count in facts["by_status"].values())
+
+
+def test_the_report_that_it_names_is_there(folder: Path, ran: "subprocess.CompletedProcess[str]") -> None:
+    (named,) = [line for line in ran.stdout.splitlines() if line.startswith("The model's report")]
+    assert "<title>" in (folder / named.split(": ")[1]).read_text()
 
 
 def test_times_are_plausible(facts: dict[str, Any]) -> None:
