@@ -1,11 +1,12 @@
 # One image for the scorer and for the jobs around it. Small is not the aim; that nothing in it runs as root, and that every package in it is
 # the one of requirements.run.lock, by its hash, is.
 FROM python:3.11.13-slim-bookworm AS build
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev
 WORKDIR /src
 COPY requirements.run.lock ./
 RUN python -m venv /opt/lockstep
 RUN /opt/lockstep/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes --no-deps -r requirements.run.lock
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md build_core.py ./
 COPY feature_repo feature_repo
 COPY protos protos
 COPY lockstep lockstep

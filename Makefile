@@ -13,7 +13,7 @@ help: ## say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 install: $(DONE) ## install what the project needs into .venv, from the hashed lock file
-$(DONE): requirements.lock pyproject.toml
+$(DONE): requirements.lock pyproject.toml build_core.py lockstep/_core.c
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lockstep needs Python 3.11 or newer; name one with make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
@@ -53,4 +53,4 @@ image-check: install ## run the image's steps in a clean folder, and what they m
 	IMAGE_CHECK=1 $(BIN)/pytest tests/deploy/test_image.py
 
 clean: ## remove what was installed and made, the data of the demo included
-	rm -rf $(VENV) data .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) lockstep/_core.*.so data .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

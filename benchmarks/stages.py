@@ -27,12 +27,10 @@ from benchmarks.predict.asked import draw
 from benchmarks.predict.data import Data, Size, opened
 from benchmarks.predict.sides import lockstep
 from lockstep import bundle as bundles
-from lockstep.gathers import Gathers
 from lockstep.graph import Graph
 from lockstep.home import Home
 from lockstep.lookup import Asked, Lookup
 from lockstep.model_store import ModelStore
-from lockstep.row_stack import Expected
 from protos.lockstep.v1 import scorer_pb2 as pb
 from serving import convert, lane
 from serving.deadline import Deadline
@@ -51,8 +49,7 @@ STAGES: Final[Mapping[str, tuple[Any, str]]] = {
     "read the messages": (convert, "query"),
     "check": (lane, "together"),
     "keys": (Lookup, "ask"),
-    "stack and verify the rows": (Expected, "stack"),
-    "gather the values": (Gathers, "run"),
+    "read the rows": (Lookup, "read"),
     "resolve": (lane, "resolve"),
     "functions": (bundles, "model_inputs"),
     "model": (Graph, "raw"),

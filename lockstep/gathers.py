@@ -15,10 +15,10 @@ from lockstep.schema import DType, Schema
 from lockstep.status import NULL, Status
 from lockstep.view_reader import FLOATS, Place, ViewReader
 
-__all__ = ["Gathers"]
+__all__ = ["Gathers", "Placed", "has_lists", "placed"]
 
 
-class _Placed(NamedTuple):
+class Placed(NamedTuple):
     """A column of the plan and where it lies."""
 
     reader: int
@@ -61,27 +61,27 @@ class Gathers:
 
     def __init__(self, stored: StoredColumns, readers: Sequence[ViewReader]) -> None:
         self._stored = stored
-        self._slow = {place for place, reader in enumerate(readers) if _has_lists(reader.schema)}
-        found = list(_placed(stored, readers))
+        self._slow = {place for place, reader in enumerate(readers) if has_lists(reader.schema)}
+        found = list(placed(stored, readers))
         self._constant = [(one.column, one.at) for one in found if isinstance(one.at, Status)]
-        placed = [(one, one.at) for one in found if isinstance(one.at, Place)]
-        self._columns = np.array([one.column for one, _ in placed], np.intp)
-        bitmaps = list(dict.fromkeys((one.reader, at.null_byte) for one, at in placed))
+        lying = [(one, one.at) for one in found if isinstance(one.at, Place)]
+        self._columns = np.array([one.column for one, _ in lying], np.intp)
+        bitmaps = list(dict.fromkeys((one.reader, at.null_byte) for one, at in lying))
         self._null_readers = np.array([reader for reader, _ in bitmaps], np.intp)
         self._null_bytes = np.array([byte for _, byte in bitmaps], np.int64).reshape(-1, 1)
-        bits = [8 * bitmaps.index((one.reader, at.null_byte)) + at.null_bit for one, at in placed]
+        bits = [8 * bitmaps.index((one.reader, at.null_byte)) + at.null_bit for one, at in lying]
         self._null_bits = np.array(bits, np.intp)
         """For each column with a place its bit among those of all bitmap bytes that are read."""
-        kinds = dict.fromkeys((at.dtype, one.served) for one, at in placed if at.dtype is not DType.STRING)
+        kinds = dict.fromkeys((at.dtype, one.served) for one, at in lying if at.dtype is not DType.STRING)
         self._numbers = [
             _numbers(
-                stored_as, served, [each for each in placed if (each[1].dtype, each[0].served) == (stored_as, served)]
+                stored_as, served, [each for each in lying if (each[1].dtype, each[0].served) == (stored_as, served)]
             )
             for stored_as, served in kinds
         ]
         self._texts = [
             _Text(one.reader, readers[one.reader].schema, at.offset, one.row)
-            for one, at in placed
+            for one, at in lying
             if at.dtype is DType.STRING
         ]
 
@@ -128,18 +128,19 @@ class Gathers:
 _BYTE = np.dtype("u1")
 
 
-def _has_lists(schema: Schema) -> bool:
+def has_lists(schema: Schema) -> bool:
     """Their payloads are checked by `rows.unpack` alone."""
     return any(schema.fields[i].dtype.element is not None for i in schema.layout.variable)
 
 
-def _placed(stored: StoredColumns, readers: Sequence[ViewReader]) -> Iterator[_Placed]:
+def placed(stored: StoredColumns, readers: Sequence[ViewReader]) -> Iterator[Placed]:
+    """All columns of the views that are read, in the plan's order."""
     for place, reader in enumerate(readers):
         for column, served, row, name in stored.of_view[reader.name]:
-            yield _Placed(place, reader.place(name), column, served, row)
+            yield Placed(place, reader.place(name), column, served, row)
 
 
-def _numbers(stored: DType, served: Served, placed: Sequence[tuple[_Placed, Place]]) -> _Numbers:
+def _numbers(stored: DType, served: Served, placed: Sequence[tuple[Placed, Place]]) -> _Numbers:
     assert stored.numpy is not None
     return _Numbers(
         stored.numpy,

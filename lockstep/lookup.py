@@ -2,8 +2,8 @@
 once. The hot path of serving; it knows no store.
 
 It expects what nearly every row is: sound, and of its view's newest schema. The values of all views are then gathered
-from one stack of bytes, one numpy call for all fields of a type. A view with any other row is read by `rows.unpack`,
-which knows every case. Both ways give the same values.
+in C, or where that was not compiled from one stack of bytes, one numpy call for all fields of a type. A view with any
+other row is read by `rows.unpack`, which knows every case. All ways give the same values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from lockstep.compiled import core
+from lockstep.compiled_rows import CompiledRows
 from lockstep.errors import DefinitionDiffers
 from lockstep.gathers import Gathers
 from lockstep.plan import Array, Plan, View
@@ -78,6 +80,7 @@ class Lookup:
         self._any_created = any(reader.any_created for reader in self._readers)
         self._expected = Expected([reader.schema for reader in self._readers])
         self._gathers = Gathers(plan.stored_columns, self._readers)
+        self._compiled = core and CompiledRows(core, plan.stored_columns, self._readers, self._views.tolist())
 
     def _add(self, view: View, records: Sequence[ViewRecord]) -> None:
         if not records:
@@ -93,8 +96,7 @@ class Lookup:
         join_keys, keys, parts = GivenKeys(given, rows), list[bytes](), list[slice]()
         places = np.empty((len(self._readers), rows), np.int64)
         for row, reader in zip(places, self._readers, strict=True):
-            unique, inverse = join_keys.of(reader.space, reader.key_columns)
-            np.add(inverse, len(keys), out=row)
+            unique = join_keys.put(reader.space, reader.key_columns, len(keys), row)
             parts.append(slice(len(keys), len(keys) + len(unique)))
             keys += unique
         return Asked(keys, tuple(parts), places)
@@ -104,10 +106,9 @@ class Lookup:
 
         `lost`: the keys whose server did not answer. Shape (keys,).
         """
-        rows = self._expected.stack(answers, asked.parts) if answers else None
         # What is beyond float32 is infinity, in training too; every NaN is NULL, a signalling one as well.
         with np.errstate(over="ignore", invalid="ignore"):
-            found, strange = self._nothing(asked) if rows is None else self._gathered(asked, rows)
+            found, strange = self._quickly(asked, answers)
             for reader in strange:
                 self._read_slowly(reader, asked, answers, found)
         for view, status in self._unread.items():
@@ -115,6 +116,31 @@ class Lookup:
         if lost is not None:
             found.found[self._views] = np.where(lost[asked.places], Status.UNREACHABLE, found.found[self._views])
         return Found(found, tuple(self._unreadable(asked, found, sorted(strange))))
+
+    def _quickly(self, asked: Asked, answers: Sequence[bytes | None]) -> tuple[PlanRows, set[int]]:
+        """All views, as if every row were sound and of its newest schema; and those of which that is not so."""
+        if not answers:
+            return self._nothing(asked)
+        if self._compiled is not None:
+            return self._by_core(self._compiled, asked, answers)
+        rows = self._expected.stack(answers, asked.parts)
+        return self._nothing(asked) if rows is None else self._gathered(asked, rows)
+
+    def _by_core(
+        self, compiled: CompiledRows, asked: Asked, answers: Sequence[bytes | None]
+    ) -> tuple[PlanRows, set[int]]:
+        shape = self._shape(asked)
+        rows = PlanRows(
+            found=np.zeros(shape, np.int8),
+            event_us=np.zeros(shape, np.int64),
+            created_us=self._no_created(shape),
+            states=np.zeros((len(self._plan.stored_columns.columns), shape[1]), np.int8),
+            values={
+                dtype: np.zeros((len(columns), shape[1]), dtype.numpy)
+                for dtype, columns in self._plan.stored_columns.places.items()
+            },
+        )
+        return rows, compiled.put(answers, [part.stop for part in asked.parts], asked.places, rows)
 
     def _shape(self, asked: Asked) -> tuple[int, int]:
         """Views of the plan, rows of the request."""
@@ -131,7 +157,6 @@ class Lookup:
         return np.full(shape, NO_CREATED) if self._any_created else None
 
     def _gathered(self, asked: Asked, rows: RowStack) -> tuple[PlanRows, set[int]]:
-        """All views, as if every row were sound and of its newest schema; and those of which that is not so."""
         shape = self._shape(asked)
         found, event_us, created_us = np.zeros(shape, np.int8), np.zeros(shape, np.int64), self._no_created(shape)
         event_us[self._views] = rows.event_us[asked.places]

@@ -96,7 +96,7 @@ def _groups(model: Any) -> dict[int, list[str]]:
     for one in graph.input:
         tensor = one.type.tensor_type
         shape = [dim.dim_value for dim in tensor.shape.dim]
-        if one.name.startswith(_NEW):
+        if not isinstance(one.name, str) or one.name.startswith(_NEW):  # bytes: it is no UTF-8
             return {}
         if tensor.elem_type in _TYPES and shape == [0, 1] and one.name not in optional:  # any number of rows
             found.setdefault(tensor.elem_type, []).append(one.name)

@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from lockstep.compiled import core
 from lockstep.keys import KeySpace, key_part, last_key_part
 from lockstep.plan import Array
 from lockstep.ragged import Ints
 
 __all__ = ["GivenKeys"]
+
+_INT64 = np.dtype(np.int64)
 
 
 class GivenKeys:
@@ -25,6 +28,16 @@ class GivenKeys:
         """`columns` by name: int64 or objects that are str. Shape (rows,)."""
         self._columns, self._rows = columns, rows
         self._lists: dict[str, list[Any]] = {}
+
+    def put(self, space: KeySpace, names: Sequence[str], first: int, places: Ints) -> list[bytes]:
+        """The distinct keys of a view, as `of`; `places[i]` becomes `first` + the place of row i's key."""
+        columns = tuple([self._columns[name] for name in names])
+        if core is not None and columns and all(column.dtype == _INT64 for column in columns):
+            unique: list[bytes] = core.keys(space.prefix, columns, first, places)
+        else:
+            unique, inverse = self.of(space, names)
+            np.add(inverse, first, out=places)
+        return unique
 
     def of(self, space: KeySpace, names: Sequence[str]) -> tuple[list[bytes], Ints]:
         """The distinct keys of a view, and for each row the place of its key.

@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 
 from lockstep.bundle import Bundle
+from lockstep.compiled import core
 from lockstep.errors import BadColumn, BadRequest, TooManyRows
 from lockstep.keys import varint
 from lockstep.plan import Given
@@ -20,7 +21,7 @@ from serving.explain import FeatureColumn
 from serving.models import Catalogue
 from serving.scorer import Query
 
-__all__ = ["description", "failure", "features", "in_stream", "listing", "query", "reply", "sent"]
+__all__ = ["description", "failure", "features", "in_stream", "listing", "query", "reader", "reply", "sent"]
 
 Request = pb.PredictRequest | pb.GetFeaturesRequest
 
@@ -32,6 +33,24 @@ _CACHED = bytes([8 << 3 | 2])
 """Tag of PredictResponse.cached."""
 _ORIGINS, _AGES = bytes([3 << 3 | 2]), bytes([4 << 3 | 2])
 """Tags of Cached.origins and Cached.age_us, packed."""
+
+
+def reader(max_rows: int) -> Callable[[bytes], Query | pb.PredictRequest]:
+    """What reads a PredictRequest: as the query that it is where it is like nearly all others, and there is `core`.
+
+    The message itself comes of any other, of one that carries features too; `query` says what is wrong with it. What it
+    returns raises DecodeError for bytes that are no message.
+    """
+    whole: Callable[[bytes], pb.PredictRequest] = pb.PredictRequest.FromString
+    if core is None:
+        return whole
+    parse = core.parse
+
+    def read(message: bytes) -> Query | pb.PredictRequest:
+        parsed = parse(message, max_rows, Texts)
+        return whole(message) if parsed is None else Query(*parsed)
+
+    return read
 
 
 def query(request: Request, *, max_rows: int, explain: bool = False, strict: bool = False) -> Query:

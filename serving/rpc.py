@@ -6,7 +6,8 @@ once, and a reply may come as the bytes that it will be on the wire.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import grpc
@@ -23,6 +24,7 @@ from serving.statuses import failure_of
 __all__ = ["register", "unary"]
 
 Read = Callable[[bytes], Any]
+NO_READERS: Mapping[str, Read] = MappingProxyType({})
 
 
 def register(
@@ -31,12 +33,15 @@ def register(
     servicer: object,
     meters: Meters | None = None,
     guard: Guard | None = None,
+    readers: Mapping[str, Read] = NO_READERS,
 ) -> None:
     """Put every method of a service on a server that has not started yet.
 
     A unary method takes a message and the context and returns a message or its bytes; a streaming one takes an
     asynchronous iterator of messages and is an asynchronous generator of them. A reply that `Answered` or `Refused`
     holds is counted for its model; `meters` are told of every call. With a `guard` a method answers only those who may.
+    `readers`: by name of a method what makes a request of its bytes, where that is not the message's own; it raises
+    DecodeError.
     """
     handlers = {}
     for method in service.methods:
@@ -44,7 +49,7 @@ def register(
         if meters is not None:
             name = f"{service.full_name}/{method.name}"
             handle, meter = meters.around(name, handle, streams=method.client_streaming), meters.call(method.name)
-        handlers[method.name] = _handler(method, handle, meter)
+        handlers[method.name] = _handler(method, handle, readers.get(method.name), meter)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service.full_name, handlers),))
 
 
@@ -55,8 +60,11 @@ def _guarded(method: MethodDescriptor, servicer: object, guard: Guard | None) ->
     return guard.stream(method, handle) if method.client_streaming else guard.unary(method, handle)
 
 
-def _handler(method: MethodDescriptor, handle: Callable[..., Any], meter: CallMeter | None) -> grpc.RpcMethodHandler:
-    read: Read = message_factory.GetMessageClass(method.input_type).FromString
+def _handler(
+    method: MethodDescriptor, handle: Callable[..., Any], read: Read | None, meter: CallMeter | None
+) -> grpc.RpcMethodHandler:
+    if read is None:
+        read = message_factory.GetMessageClass(method.input_type).FromString
     if method.client_streaming and method.server_streaming:
         return grpc.stream_stream_rpc_method_handler(_stream(handle, read, method.full_name, meter), None, None)
     if method.client_streaming or method.server_streaming:

@@ -13,6 +13,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from lockstep.bundle import Bundle
+from lockstep.compiled import core
 from lockstep.errors import BadSetting
 from lockstep.model import CACHED
 from lockstep.model_store import ModelStore
@@ -109,7 +110,8 @@ class Server:
         self._loop = asyncio.get_running_loop()
         await self.refresh()
         settings = self._settings
-        register(self._server, _SCORER, ScorerServicer(self._scorer, self._models, settings), self._meters, self._guard)
+        servicer = ScorerServicer(self._scorer, self._models, settings)
+        register(self._server, _SCORER, servicer, self._meters, self._guard, servicer.readers)
         control = settings.oip_repository_control
         add_oip(
             self._server,
@@ -233,7 +235,7 @@ async def serve(settings: Settings, *, say: Callable[[str], None] = lambda line:
         say(ready_line(server.address, server.catalogue, settings))
         if page:
             say(page_line(page))
-        log.info("serving", extra={"address": server.address, "worker": settings.worker})
+        log.info("serving", extra={"address": server.address, "worker": settings.worker, "compiled": core is not None})
         # Rows that are not as expected are read with it. To import it when the first of them is met would hold up the
         # loop for a tenth of a second, and at the start it would delay the first score as long.
         await asyncio.to_thread(import_module, "pyarrow.compute")

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 
 import grpc
@@ -22,6 +22,9 @@ from serving.statuses import failure_of
 
 __all__ = ["ScorerServicer", "deadline_of"]
 
+Asked = Query | pb.PredictRequest
+"""What asks for scores, as `convert.reader` reads it."""
+
 
 class ScorerServicer:
     """lockstep.v1.Scorer, for `serving.rpc.register`."""
@@ -29,7 +32,13 @@ class ScorerServicer:
     def __init__(self, scorer: Scorer, models: Models, settings: Settings) -> None:
         self._scorer, self._models, self._settings = scorer, models, settings
 
-    async def Predict(self, request: pb.PredictRequest, context: grpc.aio.ServicerContext) -> Answered:
+    @property
+    def readers(self) -> Mapping[str, Callable[[bytes], Asked]]:
+        """By name of a method what reads its messages, where that is not protobuf itself."""
+        read = convert.reader(self._settings.max_rows)
+        return {"Predict": read, "PredictStream": read}
+
+    async def Predict(self, request: Asked, context: grpc.aio.ServicerContext) -> Answered:
         """Scores every row of the request."""
         deadline = deadline_of(context, self._settings)
         scores = await self._scorer.score(self._query(request), deadline)
@@ -37,12 +46,12 @@ class ScorerServicer:
         return Answered(convert.reply(scores), scores.model, scores.version, scored_s)
 
     async def PredictStream(
-        self, requests: AsyncIterator[pb.PredictRequest], context: grpc.aio.ServicerContext
+        self, requests: AsyncIterator[Asked], context: grpc.aio.ServicerContext
     ) -> AsyncIterator[Answered | Refused]:
         """The same for a stream of requests; one that fails is answered by its failure."""
-        under_way: deque[tuple[pb.PredictRequest, float]] = deque()
+        under_way: deque[tuple[Asked, float]] = deque()
 
-        def start(request: pb.PredictRequest) -> "asyncio.Future[Scores]":
+        def start(request: Asked) -> "asyncio.Future[Scores]":
             under_way.append((request, time.perf_counter()))
             return self._start(request)
 
@@ -50,7 +59,7 @@ class ScorerServicer:
             async for answer in answers:
                 yield await _reply(answer, *under_way.popleft())
 
-    def _start(self, request: pb.PredictRequest) -> "asyncio.Future[Scores]":
+    def _start(self, request: Asked) -> "asyncio.Future[Scores]":
         # A stream may live for days; each of its requests has the time that one without a deadline has.
         deadline = Deadline.after(self._settings.default_deadline_ms / 1e3)
         try:
@@ -58,7 +67,9 @@ class ScorerServicer:
         except Exception as error:  # noqa: BLE001 # one request of many: the others are not to end with it
             return failed(error)
 
-    def _query(self, request: pb.PredictRequest) -> Query:
+    def _query(self, request: Asked) -> Query:
+        if isinstance(request, Query):
+            return request
         most = self._settings.max_rows
         query = convert.query(request, max_rows=most, explain=request.explain, strict=request.strict)
         sent = convert.sent(request, max_rows=most)
@@ -83,7 +94,7 @@ class ScorerServicer:
         return convert.description(self._models.find(request.model, request.version))
 
 
-async def _reply(answer: "asyncio.Future[Scores]", request: pb.PredictRequest, since_s: float) -> Answered | Refused:
+async def _reply(answer: "asyncio.Future[Scores]", request: Asked, since_s: float) -> Answered | Refused:
     """An error is a reply too: the stream goes on."""
     try:
         scores = await answer

@@ -28,7 +28,7 @@ class Waiting(asyncio.Future[Scores]):
     def cancel(self, msg: object = None) -> bool:
         """As a future; a batch that nobody waits for any more needs no rows."""
         cancelled = super().cancel(msg)
-        if self.batch is not None:
+        if cancelled and self.batch is not None:
             self.batch.end_if_done()
         return cancelled
 

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from rich.table import Table
 
 from lockstep.cli.console import console
+from lockstep.compiled import core
 from lockstep.errors import LockstepError
 from lockstep.home import default_home
 from lockstep.redis_server import find_redis_server
@@ -54,7 +55,7 @@ def doctor() -> None:
 
 def findings() -> Iterator[Finding]:
     """Everything that is looked at, in the order in which a new machine needs it."""
-    looks: tuple[Callable[[], Iterator[Finding]], ...] = (_python, _packages, _redis, _ports, _home)
+    looks: tuple[Callable[[], Iterator[Finding]], ...] = (_python, _packages, _compiled, _redis, _ports, _home)
     for look in looks:
         yield from look()
 
@@ -73,6 +74,15 @@ def _packages() -> Iterator[Finding]:
     yield from wrong
     if not wrong:
         yield Finding("packages", True, f"{len(needed)} of {len(needed)}")
+
+
+def _compiled() -> Iterator[Finding]:
+    """Both are well; one is faster."""
+    if core is not None:
+        yield Finding("hot path", True, "compiled")
+    else:
+        remedy = "for a faster scorer: a C compiler and Python's headers (gcc, python3-dev), then make clean install"
+        yield Finding("hot path", True, "in Python", remedy)
 
 
 def _wrong_package(wanted: Requirement) -> Finding | None:

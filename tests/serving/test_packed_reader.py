@@ -320,7 +320,7 @@ class TestServer:
             }
         )
         write(connect(where), replace(RECORD, created=True), table)
-        own = replace(settings, redis=where.connection_string)
+        own = replace(settings, redis=where.connection_string, redis_breaker_ms=10_000.0)
         async with (
             running(own, PackedReader.open(own)) as server,
             grpc.aio.insecure_channel(server.address) as channel,
@@ -350,8 +350,8 @@ class TestServer:
     ) -> None:
         asked = request(column("ip", 1), column("bid", 0.5))
         assert (await client.ask(asked)).rung == pb.RUNG_FRESH
-        connect(where).client_pause(100)
-        hasty, patient = await asyncio.gather(client.ask(asked, timeout=0.06), client.ask(asked, timeout=8))
+        connect(where).client_pause(1500)
+        hasty, patient = await asyncio.gather(client.ask(asked, timeout=1), client.ask(asked, timeout=8))
         assert (hasty.rung, found(hasty)) == (pb.RUNG_ALL_DEFAULTS, {"UNREACHABLE": 2})
         assert (patient.rung, found(patient)) == (pb.RUNG_FRESH, {"PRESENT": 2})
 
@@ -476,7 +476,7 @@ def _first_half(ip: int) -> bool:
 async def test_a_cluster_that_lost_a_node_misses_its_keys_and_no_others(tmp_path: Path) -> None:
     with cluster_of_two(tmp_path) as (where, pids):
         fill(connect(where), range(60))
-        async with reading(where) as reader:
+        async with reading(where, patience_s=5) as reader:
             assert not (await read(reader, *range(60))).found.any()
             os.kill(pids[1], signal.SIGKILL)
             async with asyncio.timeout(5):

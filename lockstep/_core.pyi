@@ -1,0 +1,46 @@
+"""_core.c, as `lockstep.compiled.core` offers it."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lockstep.plan import Array
+from lockstep.ragged import Ints
+from lockstep.request import Texts
+
+def keys(prefix: bytes, columns: tuple[Ints, ...], first: int, places: Ints, /) -> list[bytes]:
+    """The distinct keys of a view, in the order in which they come; `places[i]` becomes `first` + the place of row i's.
+
+    `columns`: of the join keys, in the order of the key's bytes; at most 16. Shape (rows,), as `places`. Raises
+    TypeError for other arrays.
+    """
+
+def gather(
+    readers: Ints,
+    columns: Ints,
+    answers: list[bytes | None],
+    ends: Ints,
+    places: Ints,
+    found: NDArray[np.int8],
+    event_us: Ints,
+    created_us: Ints | None,
+    states: NDArray[np.int8],
+    values: tuple[Array, ...],
+    strange: NDArray[np.bool_],
+    /,
+) -> None:
+    """Check packed rows and put what they hold into arrays of zeros, as `resolve.PlanRows` has them.
+
+    `readers` and `columns` are the tables of `lockstep.compiled_rows`; `ends[i]` is where the keys of reader i end
+    among `answers`, `places` for each reader and row of the request the place of its answer. `strange` becomes True for
+    readers of which a row is not sound, or a text not UTF-8: what stands for them is to be read in another way. Raises
+    TypeError and ValueError where the arguments do not fit each other.
+    """
+
+def parse(
+    message: bytes, most: int, texts: type[Texts], /
+) -> tuple[str, str, dict[str, Array | Texts], Ints | None, bool, bool] | None:
+    """Model, version, columns, t, explain and strict of a PredictRequest.
+
+    None where a column has more than `most` values, where the message carries features or what is not in the .proto, or
+    where anything is wrong with it.
+    """

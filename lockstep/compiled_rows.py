@@ -1,0 +1,103 @@
+"""From packed rows to a plan's columns in C: what `row_stack.Expected` and `gathers.Gathers` do with numpy.
+
+Two tables say where everything lies, a line for each view that is read and one for each column.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from lockstep.gathers import Placed, has_lists, placed
+from lockstep.plan import DType as Served
+from lockstep.plan import StoredColumns
+from lockstep.ragged import Ints
+from lockstep.resolve import PlanRows
+from lockstep.schema import DType, Schema
+from lockstep.status import Status
+from lockstep.view_reader import Place, ViewReader
+
+__all__ = ["CompiledRows"]
+
+_TYPES: Final = {
+    DType.INT64: 0,
+    DType.TIMESTAMP: 0,
+    DType.FLOAT64: 1,
+    DType.INT32: 2,
+    DType.FLOAT32: 3,
+    DType.BOOL: 4,
+    DType.STRING: 5,
+}
+"""As _core.c numbers them."""
+_NONE: Final = -1
+_WIDTH: Final = 8
+"""Numbers in a line of a table."""
+
+
+class CompiledRows:
+    """Where the columns lie in rows of the newest schemas, as `_core.gather` takes it."""
+
+    def __init__(self, core: Any, stored: StoredColumns, readers: Sequence[ViewReader], views: Sequence[int]) -> None:
+        """`views`: of each reader the place of its view in the plan."""
+        self._core = core
+        lines = [_reader(reader.schema, view) for reader, view in zip(readers, views, strict=True)]
+        self._readers = np.array(lines, np.int64).reshape(len(lines), _WIDTH)
+        found = list(placed(stored, readers))
+        groups = list(stored.places)
+        columns = [_column(one, one.at, groups) for one in found if isinstance(one.at, Place)]
+        self._columns = np.array(columns, np.int64).reshape(len(columns), _WIDTH)
+        self._constant = [(one.column, one.at) for one in found if isinstance(one.at, Status)]
+        self._slow = [place for place, reader in enumerate(readers) if has_lists(reader.schema)]
+
+    def put(self, answers: Sequence[bytes | None], ends: Sequence[int], places: Ints, rows: PlanRows) -> set[int]:
+        """Fill `rows`, which are zeros. Returns the readers that must read in another way.
+
+        `ends`: of each reader where its keys end among the answers. `places` as in `lookup.Asked`.
+        """
+        strange = np.zeros(len(self._readers), np.bool_)
+        self._core.gather(
+            self._readers,
+            self._columns,
+            answers if type(answers) is list else list(answers),
+            np.array(ends, np.int64),
+            places,
+            rows.found,
+            rows.event_us,
+            rows.created_us,
+            rows.states,
+            tuple(rows.values.values()),
+            strange,
+        )
+        for column, status in self._constant:
+            rows.states[column] = status
+        return {*self._slow, *np.flatnonzero(strange).tolist()} if self._slow or strange.any() else set()
+
+
+def _reader(schema: Schema, view: int) -> list[int]:
+    fixed, layout = schema.layout.fixed, schema.layout
+    fields = fixed.fields
+    assert fields is not None
+    bools = len(layout.block(DType.BOOL).fields) if layout.has_bools else 0
+    return [
+        fixed.itemsize,
+        int(np.uint64(schema.fingerprint).view(np.int64)),
+        fields["created"][1] if schema.created else _NONE,
+        fields["ends"][1] if layout.variable else _NONE,
+        len(layout.variable),
+        fields[DType.BOOL.value][1] if bools else _NONE,
+        bools,
+        view,
+    ]
+
+
+def _column(one: Placed, at: Place, groups: Sequence[Served]) -> list[int]:
+    return [
+        one.reader,
+        _TYPES[at.dtype],
+        at.offset,
+        at.null_byte,
+        at.null_bit,
+        groups.index(one.served),
+        one.row,
+        one.column,
+    ]
