@@ -605,11 +605,12 @@ texts_of(Bytes message, npy_intp most, PyObject *type)
 static int
 put_column(Bytes message, npy_intp most, PyObject *texts, PyObject *columns)
 {
-    Bytes name = {NULL, NULL}, values = {NULL, NULL}, inner;
-    unsigned char kind = 0;
+    Bytes name = {message.at, message.at}, values = name, inner;
+    unsigned char kind = 0, named = 0;
     while (message.at < message.end) {
         unsigned char tag = *message.at++;
-        if (tag == 0x0A && name.at == NULL) {
+        if (tag == 0x0A && !named) {
+            named = 1;
             if (!take_bytes(&message, &name)) {
                 return 0;
             }
@@ -624,7 +625,7 @@ put_column(Bytes message, npy_intp most, PyObject *texts, PyObject *columns)
             return 0;
         }
     }
-    if (name.at == NULL || !kind) {
+    if (!kind) {
         return 0;
     }
     PyObject *made = NULL, *key = text_of(name);

@@ -1,0 +1,335 @@
+"""The hot path in C against the one in Python, value for value."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from lockstep.compiled import SWITCH, core
+from lockstep.compiled_rows import CompiledRows
+from lockstep.errors import LockstepError
+from lockstep.keys import KeySpace
+from lockstep.lookup import Lookup
+from lockstep.request import Texts
+from lockstep.schema import DType, Field
+from lockstep.status import Status
+from lockstep.unique_keys import GivenKeys
+from protos.lockstep.v1 import scorer_pb2 as pb
+from serving import convert
+from serving.scorer import Query
+from tests.lockstep.test_lookup import NOW, SEVERAL, asked, packed, plan, record, resolved, stores
+
+pytestmark = pytest.mark.skipif(
+    core is None, reason="no C compiler was there when Lockstep was installed: make clean install"
+)
+
+ROOT = Path(__file__).parents[2]
+NUMBERS = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3)
+MOST = 50
+PATIENT = settings(deadline=None, max_examples=200)
+
+
+class TestKeys:
+    """`keys`."""
+
+    @given(st.integers(1, 5), st.integers(0, 300), st.integers(0, 2**40), st.data())
+    @PATIENT
+    def test_they_are_those_of_python_in_the_same_order(
+        self, width: int, rows: int, first: int, data: st.DataObject
+    ) -> None:
+        seed = data.draw(st.integers(0, 2**32))
+        few = data.draw(st.booleans())
+        rng = np.random.default_rng(seed)
+        low, high = (-2, 3) if few else (-(2**63), 2**63 - 1)
+        columns = {f"c{i}": rng.integers(low, high, rows, dtype=np.int64, endpoint=True) for i in range(width)}
+        space = KeySpace("shop", "by_ip", tuple(Field(name, DType.INT64) for name in columns))
+        places = np.empty(rows, np.int64)
+        found = core.keys(space.prefix, tuple(columns.values()), first, places)
+        lists = [column.tolist() for column in columns.values()]
+        assert found == list(dict.fromkeys(space.key(row) for row in zip(*lists, strict=True)))
+        if rows:
+            expected, inverse = GivenKeys(columns, rows).of(space, list(columns))
+            assert found == expected
+            np.testing.assert_array_equal(places, inverse + first)
+
+    def test_a_thousand_rows_of_one_key_and_of_a_thousand(self) -> None:
+        places = np.empty(1000, np.int64)
+        assert core.keys(b"p", (np.full(1000, 7),), 3, places) == [b"p\x0e"]
+        assert places.tolist() == [3] * 1000
+        assert len(core.keys(b"p", (np.arange(1000),), 0, places)) == 1000
+        assert places.tolist() == list(range(1000))
+
+    @pytest.mark.parametrize(
+        "columns",
+        [
+            pytest.param((), id="none"),
+            pytest.param((np.zeros(2, np.int32),), id="of another type"),
+            pytest.param((np.zeros((2, 1), np.int64),), id="a matrix"),
+            pytest.param((np.zeros(4, np.int64)[::2],), id="with gaps"),
+            pytest.param((np.zeros(3, np.int64),), id="of another length"),
+            pytest.param(([1, 2],), id="a list"),
+            pytest.param((np.zeros(2, np.int64),) * 17, id="too many"),
+        ],
+    )
+    def test_other_columns_are_refused(self, columns: Any) -> None:
+        with pytest.raises((TypeError, ValueError), match=r"array|length"):
+            core.keys(b"p", columns, 0, np.empty(2, np.int64))
+
+
+class TestRows:
+    """`gather`."""
+
+    @given(stores(), st.lists(st.integers(0, 5), min_size=1, max_size=12))
+    @SEVERAL
+    def test_a_model_gets_what_python_gives_it(
+        self, store: tuple[Lookup, dict[bytes, bytes | None], int], wanted: list[int]
+    ) -> None:
+        lookup, answers, count = store
+        ips = [ip % count for ip in wanted]
+        assert isinstance(lookup._compiled, CompiledRows)
+        fast = resolved(lookup, answers, *ips)
+        lookup._compiled = None
+        slow = resolved(lookup, answers, *ips)
+        np.testing.assert_array_equal(fast.found, slow.found)
+        np.testing.assert_array_equal(fast.replaced, slow.replaced)
+        for name, values in slow.columns.items():
+            assert fast.columns[name].dtype == values.dtype
+            np.testing.assert_array_equal(fast.columns[name], values)
+
+    @given(st.binary(max_size=150), st.integers(0, 2000), st.integers(0, 200))
+    @PATIENT
+    def test_bytes_that_nobody_wrote_are_left_to_python(self, garbage: bytes, bit: int, cut: int) -> None:
+        made = record()
+        sound = packed(made, [[1, 0.5, 0.25, 7, True, NOW, "ab", "ü"]], [NOW])[0]
+        flipped = bytearray(sound)
+        flipped[bit // 8 % len(sound)] ^= 1 << bit % 8
+        shorter, longer = sound[: cut % len(sound)], sound + garbage[:1] + b"\0"
+        lookup = Lookup(plan(), {"by_ip": [made]})
+        assert isinstance(lookup._compiled, CompiledRows)
+        request = asked(lookup, 1, 2)
+        for bad in (garbage, bytes(flipped), shorter, longer):
+            rows, strange = lookup._by_core(lookup._compiled, request, [sound, bad])
+            assert rows.found[0].tolist() == [Status.PRESENT, Status.NOT_FOUND]
+            assert strange == ({0} if bad else set())
+            assert [values[:, 0].tolist() for values in rows.values.values()] == [
+                [1.0, 0.5, 7.0, 1.0],
+                [0.25],
+                [NOW],
+                ["ab", "ü"],
+            ]
+
+    def test_a_text_that_is_no_utf_8_is_left_to_python(self) -> None:
+        made = record([Field("apps", DType.BYTES)])
+        row = packed(made, [[b"\xff"]], [NOW])[0]
+        as_text = record([Field("apps", DType.STRING)])
+        forged = row[:5] + as_text.schema.fingerprint.to_bytes(8, "little") + row[13:]
+        forged = _summed(forged)
+        lookup = Lookup(plan(["apps"]), {"by_ip": [as_text]})
+        assert isinstance(lookup._compiled, CompiledRows)
+        rows, strange = lookup._by_core(lookup._compiled, asked(lookup, 1), [forged])
+        assert (rows.found.tolist(), strange) == ([[Status.PRESENT]], {0})
+
+    def test_arguments_that_do_not_fit_each_other_are_refused(self) -> None:
+        made = record()
+        row = packed(made, [[1, 0.5, 0.25, 7, True, NOW, "ab", ""]], [NOW])[0]
+        lookup = Lookup(plan(), {"by_ip": [made]})
+        compiled = lookup._compiled
+        assert isinstance(compiled, CompiledRows)
+        request = asked(lookup, 1)
+        good, _ = lookup._by_core(compiled, request, [row])
+        for places in ([[1]], [[-1]], [[2**40]]):
+            with pytest.raises(ValueError, match="do not fit"):
+                compiled.put([row], [1], np.array(places, np.int64), good)
+        with pytest.raises(ValueError, match="do not fit"):
+            compiled.put([row], [2], request.places, good)
+        with pytest.raises(TypeError, match="an answer is bytes"):
+            compiled.put(["text"], [1], request.places, good)  # type: ignore[list-item]
+        for column, wrong in (
+            (0, 1),
+            (1, 9),
+            (2, 10_000),
+            (2, 3),
+            (3, 10_000),
+            (4, 8),
+            (5, 7),
+            (6, 99),
+            (7, 99),
+            (7, -1),
+        ):
+            table = compiled._columns.copy()
+            table[0, column] = wrong
+            with pytest.raises(ValueError, match="do not fit"):
+                _gather(compiled, compiled._readers, table, row, request, good)
+        for column, wrong in ((0, 3), (2, 10_000), (3, 10_000), (4, 10**9), (5, 2), (6, -1), (7, 1)):
+            table = compiled._readers.copy()
+            table[0, column] = wrong
+            with pytest.raises(ValueError, match="do not fit"):
+                _gather(compiled, table, compiled._columns, row, request, good)
+
+
+def _gather(compiled: CompiledRows, readers: Any, columns: Any, row: bytes, request: Any, into: Any) -> None:
+    core.gather(
+        readers,
+        columns,
+        [row],
+        np.array([1], np.int64),
+        request.places,
+        into.found,
+        into.event_us,
+        into.created_us,
+        into.states,
+        tuple(into.values.values()),
+        np.zeros(1, np.bool_),
+    )
+
+
+def _summed(row: bytes) -> bytes:
+    """With its right checksum."""
+    from lockstep import checksum
+
+    return checksum.of_one(row, 4).to_bytes(4, "little") + row[4:]
+
+
+def test_the_numbers_of_statuses_are_those_of_the_source() -> None:
+    source = (ROOT / "lockstep" / "_core.c").read_text()
+    numbers = f"PRESENT = {Status.PRESENT:d}, ABSENT = {Status.NULL:d}, NOT_FOUND = {Status.NOT_FOUND:d}"
+    assert f"enum {{ {numbers} }};" in source
+
+
+COLUMNS = st.builds(
+    pb.Column,
+    name=st.text(max_size=4) | st.sampled_from(["ip", "app"]),
+    int64s=st.none() | st.lists(NUMBERS, max_size=6).map(lambda values: pb.Int64s(values=values)),
+) | st.one_of(
+    st.builds(
+        pb.Column, name=st.text(max_size=4), doubles=st.builds(pb.Doubles, values=st.lists(st.floats(), max_size=6))
+    ),
+    st.builds(
+        pb.Column,
+        name=st.text(max_size=4),
+        strings=st.builds(pb.Strings, values=st.lists(st.text(max_size=5), max_size=6)),
+    ),
+)
+REQUESTS = st.builds(
+    pb.PredictRequest,
+    model=st.text(max_size=5),
+    version=st.sampled_from(["", "3", "champion"]),
+    columns=st.lists(COLUMNS, max_size=4),
+    event_timestamp_us=st.lists(NUMBERS, max_size=3),
+    explain=st.booleans(),
+    strict=st.booleans(),
+    features=st.just([]) | st.just([]) | st.lists(COLUMNS, max_size=1),
+)
+
+
+def said(message: bytes) -> Query | None:
+    """What protobuf reads; None where something is wrong, or there is more than a query."""
+    try:
+        request = pb.PredictRequest.FromString(message)
+        query = convert.query(request, max_rows=MOST, explain=request.explain, strict=request.strict)
+    except (DecodeError, LockstepError):
+        return None
+    return None if request.features else query
+
+
+def same(one: Query, other: Query) -> None:
+    """Equal, down to the bits of a NaN; arrays beside lists."""
+    assert (one.model, one.version, one.explain, one.strict) == (
+        other.model,
+        other.version,
+        other.explain,
+        other.strict,
+    )
+    assert list(one.columns) == list(other.columns)
+    for name, values in [*one.columns.items(), ("", one.event_us)]:
+        expected: Any = other.columns[name] if values is not one.event_us else other.event_us
+        if expected is None or isinstance(values, Texts):
+            assert values == expected
+            continue
+        wanted = np.array(expected, np.float64 if expected.kind == "f" else np.int64)
+        assert isinstance(values, np.ndarray)
+        assert (values.dtype, values.tobytes()) == (wanted.dtype, wanted.tobytes())
+
+
+class TestRequests:
+    """`parse`, as `convert.reader` uses it."""
+
+    @given(REQUESTS)
+    @PATIENT
+    def test_a_plain_request_is_the_query_that_protobuf_reads(self, request: pb.PredictRequest) -> None:
+        message = request.SerializeToString()
+        expected, read = said(message), convert.reader(MOST)(message)
+        if expected is None:
+            assert read == request
+        else:
+            assert isinstance(read, Query)
+            same(read, expected)
+
+    @given(
+        REQUESTS,
+        st.lists(st.tuples(st.integers(0, 300), st.integers(0, 255)), min_size=1, max_size=3),
+        st.integers(0, 300),
+    )
+    @settings(deadline=None, max_examples=500)
+    @example(pb.PredictRequest(model="m", event_timestamp_us=[1]), [(3, 0x21)], 300)
+    def test_what_it_reads_of_damaged_ones_is_what_protobuf_reads(
+        self, request: pb.PredictRequest, changes: list[tuple[int, int]], cut: int
+    ) -> None:
+        message = bytearray(request.SerializeToString() or b"\0")
+        for place, byte in changes:
+            message[place % len(message)] = byte
+        parsed = core.parse(bytes(message[:cut]), MOST, Texts)
+        if parsed is not None:
+            expected = said(bytes(message[:cut]))
+            assert expected is not None
+            same(Query(*parsed), expected)
+
+    @given(st.binary(max_size=60))
+    @settings(deadline=None, max_examples=500)
+    def test_no_bytes_raise(self, message: bytes) -> None:
+        parsed = core.parse(message, MOST, Texts)
+        assert parsed is None or said(message) is not None
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            pytest.param(b"", id="nothing"),
+            pytest.param(b"\x0a\x01m\x1a\x80\x80\x80\x80\x80\x80\x80\x80\x80\x02", id="a length of 2**64"),
+            pytest.param(b"\x0a\x01m\x1a\x0a\x0a\x01a\x12\x05\x0a\x7f\x01", id="a length past the end"),
+            pytest.param(b"\x0a\x01m\x1a\x08\x0a\x01a\x12\x03\x0a\x01\x80", id="a number that does not end"),
+            pytest.param(b"\x0a\x01m\x22\x07" + b"\0" * 7, id="a time of seven bytes"),
+            pytest.param(b"\x0a\x01\xff", id="a model that is no UTF-8"),
+            pytest.param(b"\x0a\x01m\x9a\x00\x00", id="a tag of two bytes"),
+            pytest.param(b"\x0a\x01m\x40\x01", id="a field that nobody knows"),
+        ],
+    )
+    def test_what_is_unusual_is_left_to_protobuf(self, message: bytes) -> None:
+        assert core.parse(message, MOST, Texts) is None
+
+    def test_more_values_than_a_request_may_have_are_left_to_protobuf_which_says_so(self) -> None:
+        for column in (
+            pb.Column(name="a", int64s=pb.Int64s(values=[1] * (MOST + 1))),
+            pb.Column(name="a", doubles=pb.Doubles(values=[1] * (MOST + 1))),
+            pb.Column(name="a", strings=pb.Strings(values=["x"] * (MOST + 1))),
+        ):
+            message = pb.PredictRequest(model="m", columns=[column]).SerializeToString()
+            assert isinstance(convert.reader(MOST)(message), pb.PredictRequest)
+        times = pb.PredictRequest(model="m", event_timestamp_us=[1] * (MOST + 1)).SerializeToString()
+        assert isinstance(convert.reader(MOST)(times), pb.PredictRequest)
+
+
+def test_all_of_it_holds_without_the_compiled_path() -> None:
+    tests = [f"tests/{path}.py" for path in ("lockstep/test_lookup", "serving/test_together", "serving/test_convert")]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    run = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, SWITCH: "0"}, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert run.returncode == 0, run.stdout[-2000:]
+    assert "passed" in run.stdout
