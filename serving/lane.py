@@ -7,6 +7,7 @@ kept it waiting for a moment. What one request does wrong, or how little time it
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -86,24 +87,27 @@ class Lane:
         """What finds the rows of its views."""
         return self._read
 
-    def score(self, request: Unchecked, read_by_s: float, *, strict: bool = False) -> "asyncio.Future[Scores]":
+    def score(
+        self, request: Unchecked, read_by_s: float, *, answer_by_s: float = math.inf, strict: bool = False
+    ) -> "asyncio.Future[Scores]":
         """The scores of a request, to be awaited or cancelled; it starts at once.
 
+        `read_by_s` and `answer_by_s`, on the monotonic clock: until when it waits for the store, and its caller for it.
         Raises Overloaded where there is no room for it, at once. Fails with BadRequest, UnknownColumn or BadColumn, a
         `strict` one with RowRefused or RowUnreachable for an answer below the first rung. Else a store or a model that
         fails is no error: the rung says so.
         """
         waiting = Waiting(request, read_by_s, strict=strict)
         if self._room is not None:
-            self._enter(waiting, self._room)
+            self._enter(waiting, self._room, answer_by_s - time.monotonic())
         self._waiting.append(waiting)
         self._wake(asyncio.get_running_loop())
         return waiting
 
-    def _enter(self, waiting: Waiting, room: Room) -> None:
+    def _enter(self, waiting: Waiting, room: Room, left_s: float) -> None:
         """Take room for it until it is done."""
         try:
-            room.take(waiting.rows)
+            room.take(waiting.rows, left_s)
         except Overloaded:
             self._drop(Dropped.OVERLOAD)
             raise
@@ -257,10 +261,15 @@ class Lane:
         outcomes: Sequence[tuple[ViewSummary, ...]],
         since_s: Sequence[float],
     ) -> None:
-        """Tell the meter of a batch; nothing of it may change afterwards. `since_s`: when its requests came."""
+        """Tell of a batch; nothing of it may change afterwards. `since_s`: when its requests came, the first one first.
+        """
         marks = current.get()
-        if self._meter is not None and marks is not None:
-            marks[ANSWER] = time.perf_counter()
+        if marks is None:
+            return
+        marks[ANSWER] = time.perf_counter()
+        if self._room is not None:
+            self._room.took(marks[ANSWER] - since_s[0] - (marks[READ] - marks[CHECK]))
+        if self._meter is not None:
             rows = FoundRows(resolved.found, resolved.event_us, joined.t, outcomes)
             self._meter.answered(Batch(joined.lengths, rungs, rows, since_s, marks))
 

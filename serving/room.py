@@ -1,6 +1,12 @@
-"""How much a lane holds at once: beyond that a request is refused before it costs anything."""
+"""How much a lane holds at once, and who comes too late: they are refused before they cost anything.
+
+A server that has more to do than it can and takes every call in turn ends with answering nobody: each call has waited
+so long that it expires while it is worked on. So where many are under way, a call is refused at once whose time would
+not suffice as things are; its place goes to one that can still be answered.
+"""
 
 import logging
+import math
 import random
 import time
 
@@ -17,12 +23,18 @@ AGAIN_S = 0.1
 """When a refused caller may come again, on average: jittered, so that those refused together do not come together."""
 
 
+MANY = 16
+"""Requests under way from which on the time that they take tells something of the next one's."""
+
+
 class Room:
     """The room of one lane. What waits and what is under way takes room until it is answered or given up."""
 
     def __init__(self, model: str, *, max_rows: int, max_requests: int) -> None:
         self._model, self._max_rows, self._max_requests = model, max_rows, max_requests
         self._rows = self._requests = 0
+        self._takes_s = 0.0
+        """How long the last requests took from their coming to their answer, without the wait for the store."""
         self._say_again_s = 0.0
 
     @staticmethod
@@ -31,9 +43,13 @@ class Room:
         most = settings.max_queue_rows, settings.max_queue_requests
         return Room(bundle.manifest.name, max_rows=most[0], max_requests=most[1])
 
-    def take(self, rows: int) -> None:
-        """Room for one request of so many rows; an empty lane takes any. Raises Overloaded where there is none."""
-        if self._requests and (self._rows + rows > self._max_rows or self._requests >= self._max_requests):
+    def take(self, rows: int, left_s: float = math.inf) -> None:
+        """Room for one request of so many rows, of which the caller waits so long; an empty lane takes any.
+
+        Raises Overloaded where there is none, or it would come too late.
+        """
+        full = self._rows + rows > self._max_rows or self._requests >= self._max_requests
+        if self._requests and (full or (self._requests >= MANY and left_s < self._takes_s)):
             self._say_full()
             retry_ms = round(1e3 * AGAIN_S * random.uniform(0.5, 1.5))
             raise Overloaded(self._model, self._requests, self._rows, retry_ms)
@@ -46,7 +62,11 @@ class Room:
         if now_s >= self._say_again_s:
             self._say_again_s = now_s + PERIOD_S
             facts = {"model": self._model, "requests": self._requests, "rows": self._rows}
-            log.warning("no room: callers are told to come again later", extra=facts)
+            log.warning("too much to do: callers are told to come again later", extra=facts)
+
+    def took(self, seconds: float) -> None:
+        """So long the longest of some requests that were answered now was here, without the wait for the store."""
+        self._takes_s = (self._takes_s + seconds) / 2
 
     def give_back(self, rows: int) -> None:
         """A request of so many rows has left."""

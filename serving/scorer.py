@@ -118,7 +118,8 @@ class Scorer:
         unchecked = Unchecked(columns, self._times(query))
         if query.explain:
             return asyncio.ensure_future(self._explained(bundle, unchecked, deadline, strict=query.strict))
-        return self._lane(bundle).score(unchecked, self._read_by(deadline), strict=query.strict)
+        read_by_s = self._read_by(deadline)
+        return self._lane(bundle).score(unchecked, read_by_s, answer_by_s=deadline.at_s, strict=query.strict)
 
     async def close(self) -> None:
         """Give back what was opened for cached models."""

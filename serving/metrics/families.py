@@ -48,7 +48,7 @@ class Dropped(StrEnum):
     """Why a request was not scored."""
 
     OVERLOAD = "overload"
-    """There was no room for it: RESOURCE_EXHAUSTED."""
+    """There was no room for it, or it would have been answered too late: RESOURCE_EXHAUSTED."""
     GONE = "gone"
     """Its caller had left, or its deadline had passed, before its batch began."""
 

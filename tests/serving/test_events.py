@@ -176,7 +176,7 @@ def test_a_full_lane_is_said_once_a_minute(lines: pytest.LogCaptureFixture, monk
     for now_s[0] in (100.0, 101.0, 159.0, 161.0):
         with pytest.raises(Overloaded):
             room.take(1)
-    assert told(lines, "model", "requests") == [("no room: callers are told to come again later", "tiny", 1)] * 2
+    assert told(lines, "model", "requests") == [("too much to do: callers are told to come again later", "tiny", 1)] * 2
 
 
 def test_a_callers_file_that_changes_is_said(tmp_path: Path, lines: pytest.LogCaptureFixture) -> None:

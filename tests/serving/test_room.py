@@ -1,6 +1,7 @@
 """A lane takes as much as it has room for; what goes beyond is refused at once, and is told when to come again."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
@@ -18,7 +19,7 @@ from protos.lockstep.v1 import scorer_pb2 as pb
 from serving.answers import Scores
 from serving.lane import Lane
 from serving.metrics import LaneMeter
-from serving.room import AGAIN_S, Room
+from serving.room import AGAIN_S, MANY, Room
 from serving.server import running
 from serving.settings import Settings
 from serving.together import Unchecked
@@ -46,9 +47,10 @@ class Gated(MemoryReader):
         return await super().read(plan, given, rows)
 
 
-def ask(lane: Lane, *ips: int) -> "asyncio.Future[Scores]":
+def ask(lane: Lane, *ips: int, answer_by_s: float = math.inf) -> "asyncio.Future[Scores]":
     columns: dict[str, Array] = {"ip": np.array(ips, np.int64), "bid": np.full(len(ips), 0.5, np.float32)}
-    return lane.score(Unchecked(columns, np.full(len(ips), NOON, np.int64)), time.monotonic() + LONG_S)
+    unchecked = Unchecked(columns, np.full(len(ips), NOON, np.int64))
+    return lane.score(unchecked, time.monotonic() + LONG_S, answer_by_s=answer_by_s)
 
 
 def dropped(meter: LaneMeter) -> dict[str, float]:
@@ -105,6 +107,41 @@ async def test_whose_caller_went_away_leaves_its_room_and_costs_no_read(bundle: 
     reader.gate.set()
     await asyncio.gather(first, last)
     assert dropped(meter) == {"overload": 0.0, "gone": 1.0}
+
+
+def test_who_would_be_answered_too_late_is_refused_while_many_are_under_way() -> None:
+    room = Room("tiny", max_rows=1000, max_requests=1000)
+    for _ in range(6):
+        room.took(0.04)
+    for _ in range(MANY):
+        room.take(1, 0.001)  # there is nothing to go by yet
+    with pytest.raises(Overloaded):
+        room.take(1, 0.03)
+    room.take(1, 0.05)
+    room.take(1)
+    room.give_back(1)
+    room.give_back(1)
+    room.give_back(1)
+    room.take(1, 0.03)
+    for _ in range(6):
+        room.took(0.001)
+    room.take(1, 0.03)
+
+
+async def test_the_wait_for_the_store_says_nothing_of_how_much_there_is_to_do(bundle: Bundle) -> None:
+    reader, room = Gated(), Room("tiny", max_rows=1000, max_requests=1000)
+    lane = Lane(bundle, reader.read, max_rows=10, batch_rows=100, hold_s=LONG_S, room=room)
+    waiting = [ask(lane, 1) for _ in range(MANY)]
+    await asyncio.sleep(1.5)
+    reader.gate.set()
+    await asyncio.gather(*waiting)
+    waiting = [ask(lane, 1) for _ in range(MANY)]
+    late = ask(lane, 1, answer_by_s=time.monotonic() + 0.6)
+    assert (await late).rung is Rung.FRESH
+    with pytest.raises(Overloaded):
+        for _ in range(2 * MANY):
+            ask(lane, 1, answer_by_s=time.monotonic())
+    await asyncio.gather(*waiting)
 
 
 def test_a_refused_caller_is_told_to_come_again_at_a_time_of_its_own() -> None:
