@@ -261,8 +261,7 @@ class Lane:
         outcomes: Sequence[tuple[ViewSummary, ...]],
         since_s: Sequence[float],
     ) -> None:
-        """Tell of a batch; nothing of it may change afterwards. `since_s`: when its requests came, the first one first.
-        """
+        """Tell of a batch, of which nothing may change any more. `since_s`: when its requests came, the first first."""
         marks = current.get()
         if marks is None:
             return
