@@ -707,6 +707,53 @@ parse(PyObject *module, PyObject *const *given, Py_ssize_t count)
     return found;
 }
 
+/* ---- What was found, counted. */
+
+static PyObject *
+tally(PyObject *module, PyObject *const *given, Py_ssize_t count)
+{
+    if (!expects(count, 5, "tally")) {
+        return NULL;
+    }
+    PyArrayObject *found = array(given[0], NPY_INT8, 2, "found"), *replaced = array(given[1], NPY_BOOL, 2, "replaced");
+    PyArrayObject *views = array(given[2], NPY_INT64, 1, "view_of"), *lengths = array(given[3], NPY_INT64, 1, "lengths");
+    PyArrayObject *counts = array(given[4], NPY_INT64, 3, "counts");
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    npy_intp columns = PyArray_DIM(found, 0), rows = PyArray_DIM(found, 1), requests = PyArray_DIM(lengths, 0);
+    npy_intp width = PyArray_DIM(counts, 1), kinds = PyArray_DIM(counts, 2) - 1, left = rows;
+    const int64_t *view_of = PyArray_DATA(views), *length_of = PyArray_DATA(lengths);
+    int fit = PyArray_DIM(replaced, 0) == columns && PyArray_DIM(replaced, 1) == rows && PyArray_DIM(views, 0) == columns &&
+              PyArray_DIM(counts, 0) == requests && PyArray_ISWRITEABLE(counts);
+    for (npy_intp i = 0; fit && i < columns; i++) {
+        fit = view_of[i] >= 0 && view_of[i] < width;
+    }
+    for (npy_intp i = 0; fit && i < requests; i++) {
+        fit = length_of[i] >= 0 && length_of[i] <= left;
+        left -= fit ? length_of[i] : 0;
+    }
+    const npy_int8 *status = PyArray_DATA(found);
+    for (npy_intp i = 0; fit && i < columns * rows; i++) {
+        fit = status[i] >= 0 && status[i] < kinds;
+    }
+    if (!fit || left) {
+        PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
+        return NULL;
+    }
+    const npy_bool *is_replaced = PyArray_DATA(replaced);
+    for (npy_intp column = 0; column < columns; column++) {
+        for (npy_intp request = 0; request < requests; request++) {
+            int64_t *to = PyArray_GETPTR3(counts, request, view_of[column], 0);
+            for (int64_t i = 0; i < length_of[request]; i++) {
+                to[*status++]++;
+                to[kinds] += *is_replaced++;
+            }
+        }
+    }
+    Py_RETURN_NONE;
+}
+
 /* ---- The module. */
 
 static PyMethodDef functions[] = {
@@ -720,6 +767,9 @@ static PyMethodDef functions[] = {
      "parse(message, most, texts)\n\n"
      "Model, version, columns, t or None, explain and strict of a PredictRequest with at most so many values in a column;\n"
      "None where it holds anything else, or anything is wrong. `texts` is the class of a list of texts."},
+    {"tally", (PyCFunction)(void (*)(void))tally, METH_FASTCALL,
+     "tally(found, replaced, view_of, lengths, counts)\n\n"
+     "Add up the statuses of each request and view, and how many values were replaced."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -44,3 +44,13 @@ def parse(
     None where a column has more than `most` values, where the message carries features or what is not in the .proto, or
     where anything is wrong with it.
     """
+
+def tally(
+    found: NDArray[np.int8], replaced: NDArray[np.bool_], view_of: NDArray[np.intp], lengths: Ints, counts: Ints, /
+) -> None:
+    """Add to `counts`, of shape (requests, views, statuses + 1), the statuses of each request's rows, and in the last
+    place the values that were replaced.
+
+    `found` and `replaced`: shape (columns, rows), the rows of the first request first; `view_of`: of each column the
+    place of its view. Raises TypeError and ValueError where the arguments do not fit each other.
+    """

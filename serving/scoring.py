@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lockstep.bundle import Bundle
+from lockstep.compiled import core
 from lockstep.plan import Array, StoredColumns
 from lockstep.resolve import Resolved
 from lockstep.status import Rung, Status
@@ -93,15 +94,30 @@ def _counted(
     stored: StoredColumns, found: NDArray[np.int8], replaced: NDArray[np.bool_], lengths: Sequence[int]
 ) -> list[tuple[ViewSummary, ...]]:
     names = tuple(view.name for view in stored.views)
-    shape = len(lengths), len(names)
-    owner = np.repeat(np.arange(len(lengths)), lengths) * len(names) + stored.view_of[:, None]
+    tallies = _added_up if core is None else _added_up_in_c
+    return [_summaries(names, one.tobytes()) for one in tallies(stored, found, replaced, lengths)]
+
+
+def _added_up_in_c(
+    stored: StoredColumns, found: NDArray[np.int8], replaced: NDArray[np.bool_], lengths: Sequence[int]
+) -> NDArray[np.int64]:
+    counts = np.zeros((len(lengths), len(stored.views), len(Status) + 1), np.int64)
+    core.tally(found, replaced, stored.view_of, np.array(lengths), counts)
+    return counts
+
+
+def _added_up(
+    stored: StoredColumns, found: NDArray[np.int8], replaced: NDArray[np.bool_], lengths: Sequence[int]
+) -> NDArray[np.int64]:
+    """For each request and view how often every status was found, and in the last place how many were replaced."""
+    shape = len(lengths), len(stored.views)
+    owner = np.repeat(np.arange(len(lengths)), lengths) * shape[1] + stored.view_of[:, None]
     tally = np.bincount((owner * len(Status) + found).ravel(), minlength=shape[0] * shape[1] * len(Status))
     if replaced.any():
         defaulted = np.bincount(owner[replaced], minlength=shape[0] * shape[1])
     else:
         defaulted = np.zeros(shape[0] * shape[1], np.int64)
-    each = np.concatenate([tally.reshape(*shape, len(Status)), defaulted.reshape(*shape, 1)], axis=2)
-    return [_summaries(names, one.tobytes()) for one in each]
+    return np.concatenate([tally.reshape(*shape, len(Status)), defaulted.reshape(*shape, 1)], axis=2)
 
 
 @lru_cache(maxsize=4096)

@@ -47,6 +47,9 @@ SERVICE = _SCORER.full_name
 SILENT_S = 30.0
 """How long an online store that did not say what its views mean is asked with less patience."""
 SILENT_PREPARE_S = 0.2
+GARBAGE = 20_000
+"""New objects after which the collector looks for cycles: with Python's 700 it looked at every batch's requests many
+times over, a tenth of all CPU where streams are full. At 100 bytes each they are 2 MB."""
 
 log = logging.getLogger(__name__)
 
@@ -232,6 +235,7 @@ async def serve(settings: Settings, *, say: Callable[[str], None] = lambda line:
     async with running(settings, reader) as server, shown(server, settings, orphaned=stop.set) as page:
         gc.collect()
         gc.freeze()  # what was made at the start stays: no collection has to walk it again, while requests wait
+        gc.set_threshold(GARBAGE, *gc.get_threshold()[1:])
         say(ready_line(server.address, server.catalogue, settings))
         if page:
             say(page_line(page))

@@ -22,9 +22,9 @@ from lockstep.schema import DType, Field
 from lockstep.status import Status
 from lockstep.unique_keys import GivenKeys
 from protos.lockstep.v1 import scorer_pb2 as pb
-from serving import convert
+from serving import convert, scoring
 from serving.scorer import Query
-from tests.lockstep.test_lookup import NOW, SEVERAL, asked, packed, plan, record, resolved, stores
+from tests.lockstep.test_lookup import NOW, SEVERAL, asked, packed, plan, record, resolved, stores, whole_plan
 
 pytestmark = pytest.mark.skipif(
     core is None, reason="no C compiler was there when Lockstep was installed: make clean install"
@@ -201,6 +201,39 @@ def test_the_numbers_of_statuses_are_those_of_the_source() -> None:
     source = (ROOT / "lockstep" / "_core.c").read_text()
     numbers = f"PRESENT = {Status.PRESENT:d}, ABSENT = {Status.NULL:d}, NOT_FOUND = {Status.NOT_FOUND:d}"
     assert f"enum {{ {numbers} }};" in source
+
+
+class TestCounts:
+    """`tally`."""
+
+    @given(st.lists(st.integers(0, 9), min_size=1, max_size=8), st.integers(0, 2**32))
+    @PATIENT
+    def test_they_are_those_of_python(self, lengths: list[int], seed: int) -> None:
+        rng, stored = np.random.default_rng(seed), whole_plan().stored_columns
+        shape = len(stored.columns), sum(lengths)
+        found = rng.integers(0, len(Status), shape).astype(np.int8)
+        replaced = rng.random(shape) < rng.random()
+        fast = scoring._added_up_in_c(stored, found, replaced, lengths)
+        slow = scoring._added_up(stored, found, replaced, lengths)
+        assert (fast.dtype, fast.shape, fast.tolist()) == (slow.dtype, slow.shape, slow.tolist())
+
+    def test_arguments_that_do_not_fit_each_other_are_refused(self) -> None:
+        found, view_of = np.zeros((2, 3), np.int8), np.array([0, 1])
+        replaced, lengths, counts = np.zeros((2, 3), np.bool_), np.array([1, 2]), np.zeros((2, 2, 9), np.int64)
+        core.tally(found, replaced, view_of, lengths, counts)
+        wrong: list[tuple[Any, ...]] = [
+            (found + np.int8(8), replaced, view_of, lengths, counts),
+            (found - np.int8(1), replaced, view_of, lengths, counts),
+            (found, replaced[:1].copy(), view_of, lengths, counts),
+            (found, replaced, view_of + 1, lengths, counts),
+            (found, replaced, view_of, lengths + 1, counts),
+            (found, replaced, view_of, np.array([-1, 4]), counts),
+            (found, replaced, view_of, lengths, counts[:1].copy()),
+            (found, replaced, view_of, lengths, counts[:, :, :0].copy()),
+        ]
+        for arguments in wrong:
+            with pytest.raises(ValueError, match="do not fit"):
+                core.tally(*arguments)
 
 
 COLUMNS = st.builds(
