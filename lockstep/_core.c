@@ -22,13 +22,19 @@ enum { PRESENT = 0, ABSENT = 1, NOT_FOUND = 2 };
 
 /* ---- Arrays that Python hands in. */
 
+enum { TO_READ, TO_WRITE };
+
 static PyArrayObject *
-array(PyObject *given, int type, int dimensions, const char *name)
+array(PyObject *given, int type, int dimensions, int use, const char *name)
 {
     if (PyArray_Check(given)) {
         PyArrayObject *found = (PyArrayObject *)given;
-        if (PyArray_TYPE(found) == type && PyArray_NDIM(found) == dimensions && PyArray_IS_C_CONTIGUOUS(found) &&
-            PyArray_ISBEHAVED_RO(found)) {
+        int same = PyArray_TYPE(found) == type;
+        if (type == NPY_INT64) { /* one of the types of this size goes by that name */
+            same = PyTypeNum_ISSIGNED(PyArray_TYPE(found)) && PyArray_ITEMSIZE(found) == 8;
+        }
+        if (same && PyArray_NDIM(found) == dimensions && PyArray_IS_C_CONTIGUOUS(found) && PyArray_ISBEHAVED_RO(found) &&
+            (use == TO_READ || PyArray_ISWRITEABLE(found))) {
             return found;
         }
     }
@@ -89,7 +95,7 @@ keys(PyObject *module, PyObject *const *given, Py_ssize_t count)
     if (first == -1 && PyErr_Occurred()) {
         return NULL;
     }
-    PyArrayObject *places = array(given[3], NPY_INT64, 1, "places");
+    PyArrayObject *places = array(given[3], NPY_INT64, 1, TO_WRITE, "places");
     if (places == NULL) {
         return NULL;
     }
@@ -100,7 +106,7 @@ keys(PyObject *module, PyObject *const *given, Py_ssize_t count)
     }
     const int64_t *values[MOST_JOIN_KEYS];
     for (Py_ssize_t i = 0; i < width; i++) {
-        PyArrayObject *column = array(PyTuple_GET_ITEM(columns, i), NPY_INT64, 1, "a column");
+        PyArrayObject *column = array(PyTuple_GET_ITEM(columns, i), NPY_INT64, 1, TO_READ, "a column");
         if (column == NULL) {
             return NULL;
         }
@@ -342,7 +348,7 @@ line_fits(const int64_t *line, const int64_t *reader, PyArrayObject *values, Py_
     int64_t null_byte = line[C_NULL_BYTE], offset = line[C_OFFSET];
     int placed = is_text ? offset >= 0 && offset < reader[R_TEXTS]
                          : line[C_TYPE] >= 0 && line[C_TYPE] < T_TEXT && offset >= HEAD &&
-                               offset + sizes[line[C_TYPE]] <= reader[R_WIDTH];
+                               offset <= reader[R_WIDTH] - sizes[line[C_TYPE]];
     int is_float = line[C_TYPE] == T_FLOAT64 || line[C_TYPE] == T_FLOAT32;
     int taken = is_text ? type == NPY_OBJECT : type == NPY_FLOAT32 || type == NPY_FLOAT64 || (type == NPY_INT64 && !is_float);
     return placed && taken && PyArray_NDIM(values) == 2 && PyArray_DIM(values, 1) == rows && line[C_ROW] >= 0 &&
@@ -355,9 +361,9 @@ reader_fits(const int64_t *reader, npy_intp views)
 {
     int64_t width = reader[R_WIDTH];
     return width >= HEAD && reader[R_VIEW] >= 0 && reader[R_VIEW] < views && reader[R_CREATED] <= width - 8 &&
-           reader[R_TEXTS] >= 0 && reader[R_BOOLS] >= 0 && reader[R_TEXTS] <= width && reader[R_BOOLS] <= width &&
-           (!reader[R_TEXTS] || (reader[R_ENDS] >= HEAD && reader[R_ENDS] + 4 * reader[R_TEXTS] <= width)) &&
-           (!reader[R_BOOLS] || (reader[R_BOOLS_AT] >= HEAD && reader[R_BOOLS_AT] + reader[R_BOOLS] <= width));
+           reader[R_TEXTS] >= 0 && reader[R_BOOLS] >= 0 && reader[R_TEXTS] <= width / 4 && reader[R_BOOLS] <= width &&
+           (!reader[R_TEXTS] || (reader[R_ENDS] >= HEAD && reader[R_ENDS] <= width - 4 * reader[R_TEXTS])) &&
+           (!reader[R_BOOLS] || (reader[R_BOOLS_AT] >= HEAD && reader[R_BOOLS_AT] <= width - reader[R_BOOLS]));
 }
 
 static PyObject *
@@ -366,12 +372,16 @@ gather(PyObject *module, PyObject *const *given, Py_ssize_t count)
     if (!expects(count, 11, "gather")) {
         return NULL;
     }
-    PyArrayObject *readers = array(given[0], NPY_INT64, 2, "readers"), *columns = array(given[1], NPY_INT64, 2, "columns");
+    PyArrayObject *readers = array(given[0], NPY_INT64, 2, TO_READ, "readers");
+    PyArrayObject *columns = array(given[1], NPY_INT64, 2, TO_READ, "columns");
     PyObject *answers = given[2], *groups = given[9];
-    PyArrayObject *ends = array(given[3], NPY_INT64, 1, "ends"), *places = array(given[4], NPY_INT64, 2, "places");
-    PyArrayObject *found = array(given[5], NPY_INT8, 2, "found"), *event = array(given[6], NPY_INT64, 2, "event_us");
-    PyArrayObject *created = given[7] == Py_None ? NULL : array(given[7], NPY_INT64, 2, "created_us");
-    PyArrayObject *states = array(given[8], NPY_INT8, 2, "states"), *strange = array(given[10], NPY_BOOL, 1, "strange");
+    PyArrayObject *ends = array(given[3], NPY_INT64, 1, TO_READ, "ends");
+    PyArrayObject *places = array(given[4], NPY_INT64, 2, TO_READ, "places");
+    PyArrayObject *found = array(given[5], NPY_INT8, 2, TO_WRITE, "found");
+    PyArrayObject *event = array(given[6], NPY_INT64, 2, TO_WRITE, "event_us");
+    PyArrayObject *created = given[7] == Py_None ? NULL : array(given[7], NPY_INT64, 2, TO_WRITE, "created_us");
+    PyArrayObject *states = array(given[8], NPY_INT8, 2, TO_WRITE, "states");
+    PyArrayObject *strange = array(given[10], NPY_BOOL, 1, TO_WRITE, "strange");
     if (PyErr_Occurred()) {
         return NULL;
     }
@@ -638,7 +648,6 @@ put_column(Bytes message, npy_intp most, PyObject *texts, PyObject *columns)
     else if (only_field(values, 0x0A, &inner)) {
         made = kind == 0x12 ? numbers_of(inner, most) : words_of(inner, NPY_FLOAT64, most);
     }
-    PyUnicode_InternInPlace(&key); /* few names, of all requests */
     int good = made != NULL && PyDict_Contains(columns, key) == 0 && PyDict_SetItem(columns, key, made) == 0;
     Py_DECREF(key);
     Py_XDECREF(made);
@@ -669,15 +678,15 @@ parse(PyObject *module, PyObject *const *given, Py_ssize_t count)
     }
     Bytes message = {(unsigned char *)start, (unsigned char *)start + size};
     Bytes model = {message.at, message.at}, version = model, times = {NULL, NULL}, column;
-    int flags[2] = {0, 0}, good = 1;
+    int flags[2] = {0, 0}, good = 1, named = 0, numbered = 0;
     PyObject *columns = PyDict_New(), *found = NULL;
     if (columns == NULL) {
         return NULL;
     }
     while (good && message.at < message.end) {
         switch (*message.at++) {
-        case 0x0A: good = take_bytes(&message, &model); break;
-        case 0x12: good = take_bytes(&message, &version); break;
+        case 0x0A: good = !named++ && take_bytes(&message, &model); break;
+        case 0x12: good = !numbered++ && take_bytes(&message, &version); break;
         case 0x1A: good = take_bytes(&message, &column) && put_column(column, most, given[2], columns); break;
         case 0x22: good = times.at == NULL && take_bytes(&message, &times); break;
         case 0x28: good = take_flag(&message, &flags[0]); break;
@@ -715,9 +724,11 @@ tally(PyObject *module, PyObject *const *given, Py_ssize_t count)
     if (!expects(count, 5, "tally")) {
         return NULL;
     }
-    PyArrayObject *found = array(given[0], NPY_INT8, 2, "found"), *replaced = array(given[1], NPY_BOOL, 2, "replaced");
-    PyArrayObject *views = array(given[2], NPY_INT64, 1, "view_of"), *lengths = array(given[3], NPY_INT64, 1, "lengths");
-    PyArrayObject *counts = array(given[4], NPY_INT64, 3, "counts");
+    PyArrayObject *found = array(given[0], NPY_INT8, 2, TO_READ, "found");
+    PyArrayObject *replaced = array(given[1], NPY_BOOL, 2, TO_READ, "replaced");
+    PyArrayObject *views = array(given[2], NPY_INT64, 1, TO_READ, "view_of");
+    PyArrayObject *lengths = array(given[3], NPY_INT64, 1, TO_READ, "lengths");
+    PyArrayObject *counts = array(given[4], NPY_INT64, 3, TO_WRITE, "counts");
     if (PyErr_Occurred()) {
         return NULL;
     }
@@ -725,7 +736,7 @@ tally(PyObject *module, PyObject *const *given, Py_ssize_t count)
     npy_intp width = PyArray_DIM(counts, 1), kinds = PyArray_DIM(counts, 2) - 1, left = rows;
     const int64_t *view_of = PyArray_DATA(views), *length_of = PyArray_DATA(lengths);
     int fit = PyArray_DIM(replaced, 0) == columns && PyArray_DIM(replaced, 1) == rows && PyArray_DIM(views, 0) == columns &&
-              PyArray_DIM(counts, 0) == requests && PyArray_ISWRITEABLE(counts);
+              PyArray_DIM(counts, 0) == requests;
     for (npy_intp i = 0; fit && i < columns; i++) {
         fit = view_of[i] >= 0 && view_of[i] < width;
     }

@@ -19,6 +19,8 @@ from lockstep.ragged import Ints
 __all__ = ["GivenKeys"]
 
 _INT64 = np.dtype(np.int64)
+_MOST = 16
+"""Join keys of a view that C takes."""
 
 
 class GivenKeys:
@@ -32,7 +34,7 @@ class GivenKeys:
     def put(self, space: KeySpace, names: Sequence[str], first: int, places: Ints) -> list[bytes]:
         """The distinct keys of a view, as `of`; `places[i]` becomes `first` + the place of row i's key."""
         columns = tuple([self._columns[name] for name in names])
-        if core is not None and columns and all(column.dtype == _INT64 for column in columns):
+        if core is not None and 0 < len(columns) <= _MOST and all(map(_takes, columns)):
             unique: list[bytes] = core.keys(space.prefix, columns, first, places)
         else:
             unique, inverse = self.of(space, names)
@@ -61,6 +63,11 @@ class GivenKeys:
         if name not in self._lists:
             self._lists[name] = self._columns[name].tolist()
         return self._lists[name]
+
+
+def _takes(column: Array) -> bool:
+    """Whether C does."""
+    return column.dtype == _INT64 and column.flags.c_contiguous and column.flags.aligned
 
 
 def _keys(space: KeySpace, values: Collection[Any], width: int) -> list[bytes]:

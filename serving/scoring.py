@@ -102,6 +102,7 @@ def _added_up_in_c(
     stored: StoredColumns, found: NDArray[np.int8], replaced: NDArray[np.bool_], lengths: Sequence[int]
 ) -> NDArray[np.int64]:
     counts = np.zeros((len(lengths), len(stored.views), len(Status) + 1), np.int64)
+    found, replaced = np.ascontiguousarray(found), np.ascontiguousarray(replaced)
     core.tally(found, replaced, stored.view_of, np.array(lengths), counts)
     return counts
 

@@ -89,12 +89,23 @@ def _end_to_end(parts: Sequence[Column], lengths: list[int]) -> Column | None:
     """A column of all requests, each part as long as its request; None where the parts differ in type or length."""
     kind: Any = type(parts[0])
     if list(map(type, parts)).count(kind) < len(parts):
-        return None
+        parts, kind = list(map(_array, parts)), np.ndarray
+        if not all(isinstance(part, np.ndarray) for part in parts):
+            return None
     if list(map(len, parts)) != lengths:
         if any(len(part) not in (1, rows) for part, rows in zip(parts, lengths, strict=True)):
             return None
         parts = [_of_length(part, rows) for part, rows in zip(parts, lengths, strict=True)]
     return _arrays(parts) if kind is np.ndarray else kind(chain.from_iterable(parts))
+
+
+def _array(part: Column) -> Column:
+    """Numbers that came as a list, as those of others in the batch that came as an array."""
+    dtype = _NUMBERS.get(type(part))
+    return part if dtype is None else np.array(part, dtype)
+
+
+_NUMBERS: dict[type, Any] = {request.Ints: np.int64, request.Floats: np.float64}
 
 
 def _of_length(part: Any, rows: int) -> Column:

@@ -82,6 +82,21 @@ class TestKeys:
         with pytest.raises((TypeError, ValueError), match=r"array|length"):
             core.keys(b"p", columns, 0, np.empty(2, np.int64))
 
+    def test_what_c_does_not_take_python_does(self) -> None:
+        wide = {f"c{i:02}": np.arange(3) for i in range(17)}
+        gaps = {"c": np.arange(6)[::2]}
+        other = {"c": np.array([0, 2, 4], np.longlong)}
+        for columns in (wide, gaps, other):
+            space = KeySpace("shop", "by_ip", tuple(Field(name, DType.INT64) for name in columns))
+            places = np.empty(3, np.int64)
+            found = GivenKeys(columns, 3).put(space, list(columns), 5, places)
+            assert found == [space.key(row) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
+            assert places.tolist() == [5, 6, 7]
+
+    def test_bytes_that_are_not_to_change_are_not_written_to(self) -> None:
+        with pytest.raises(TypeError, match="places"):
+            core.keys(b"p", (np.array([7, 8]),), 0, np.frombuffer(bytes(16), np.int64))
+
 
 class TestRows:
     """`gather`."""
@@ -167,7 +182,17 @@ class TestRows:
             table[0, column] = wrong
             with pytest.raises(ValueError, match="do not fit"):
                 _gather(compiled, compiled._readers, table, row, request, good)
-        for column, wrong in ((0, 3), (2, 10_000), (3, 10_000), (4, 10**9), (5, 2), (6, -1), (7, 1)):
+        for column, wrong in (
+            (0, 3),
+            (2, 10_000),
+            (3, 10_000),
+            (3, 2**63 - 4),
+            (4, 10**9),
+            (5, 2),
+            (5, 2**63 - 1),
+            (6, -1),
+            (7, 1),
+        ):
             table = compiled._readers.copy()
             table[0, column] = wrong
             with pytest.raises(ValueError, match="do not fit"):
@@ -341,6 +366,8 @@ class TestRequests:
             pytest.param(b"\x0a\x01\xff", id="a model that is no UTF-8"),
             pytest.param(b"\x0a\x01m\x9a\x00\x00", id="a tag of two bytes"),
             pytest.param(b"\x0a\x01m\x40\x01", id="a field that nobody knows"),
+            pytest.param(b"\x0a\x01\xff\x0a\x01m", id="a model twice, the first no UTF-8"),
+            pytest.param(b"\x0a\x01m\x12\x01\xff\x12\x01a", id="a version twice, the first no UTF-8"),
         ],
     )
     def test_what_is_unusual_is_left_to_protobuf(self, message: bytes) -> None:
