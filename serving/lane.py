@@ -22,6 +22,7 @@ from lockstep.status import Rung
 from serving.answers import Scores, ViewSummary
 from serving.metrics import (
     ANSWER,
+    BEGAN,
     CHECK,
     READ,
     Batch,
@@ -81,6 +82,11 @@ class Lane:
     def load(self) -> Load:
         """What it has to do now."""
         return Load(len(self._waiting), len(self._under_way))
+
+    @property
+    def room(self) -> Room | None:
+        """What it holds at once; None: any number."""
+        return self._room
 
     @property
     def read(self) -> Read:
@@ -261,13 +267,13 @@ class Lane:
         outcomes: Sequence[tuple[ViewSummary, ...]],
         since_s: Sequence[float],
     ) -> None:
-        """Tell of a batch, of which nothing may change any more. `since_s`: when its requests came, the first first."""
+        """Tell of a batch, of which nothing may change any more. `since_s`: when its requests came."""
         marks = current.get()
         if marks is None:
             return
         marks[ANSWER] = time.perf_counter()
         if self._room is not None:
-            self._room.took(marks[ANSWER] - since_s[0] - (marks[READ] - marks[CHECK]))
+            self._room.worked(marks[ANSWER] - marks[READ] + marks[CHECK] - marks[BEGAN], len(joined.t))
         if self._meter is not None:
             rows = FoundRows(resolved.found, resolved.event_us, joined.t, outcomes)
             self._meter.answered(Batch(joined.lengths, rungs, rows, since_s, marks))

@@ -21,10 +21,10 @@ log = logging.getLogger(__name__)
 
 AGAIN_S = 0.1
 """When a refused caller may come again, on average: jittered, so that those refused together do not come together."""
-
-
 MANY = 16
-"""Requests under way from which on the time that they take tells something of the next one's."""
+"""Requests under way from which on the work that they are tells something of the next one's time."""
+CAUTION = 2.0
+"""A call that is still to be read costs more than its share of the lane's work: its time should suffice twice."""
 
 
 class Room:
@@ -33,8 +33,8 @@ class Room:
     def __init__(self, model: str, *, max_rows: int, max_requests: int) -> None:
         self._model, self._max_rows, self._max_requests = model, max_rows, max_requests
         self._rows = self._requests = 0
-        self._takes_s = 0.0
-        """How long the last requests took from their coming to their answer, without the wait for the store."""
+        self._row_s = 0.0
+        """The work on a row of late: a pause of the machine or of the store tells nothing of it."""
         self._say_again_s = 0.0
 
     @staticmethod
@@ -49,7 +49,7 @@ class Room:
         Raises Overloaded where there is none, or it would come too late.
         """
         full = self._rows + rows > self._max_rows or self._requests >= self._max_requests
-        if self._requests and (full or (self._requests >= MANY and left_s < self._takes_s)):
+        if self._requests and (full or left_s < self._backlog_s):
             self._say_full()
             retry_ms = round(1e3 * AGAIN_S * random.uniform(0.5, 1.5))
             raise Overloaded(self._model, self._requests, self._rows, retry_ms)
@@ -64,9 +64,24 @@ class Room:
             facts = {"model": self._model, "requests": self._requests, "rows": self._rows}
             log.warning("too much to do: callers are told to come again later", extra=facts)
 
-    def took(self, seconds: float) -> None:
-        """So long the longest of some requests that were answered now was here, without the wait for the store."""
-        self._takes_s = (self._takes_s + seconds) / 2
+    @property
+    def idle(self) -> bool:
+        """Whether nothing takes room."""
+        return not self._requests
+
+    @property
+    def needs_s(self) -> float:
+        """How long a caller should have left whose call is still to be read; 0 where that cannot be told."""
+        return CAUTION * self._backlog_s
+
+    @property
+    def _backlog_s(self) -> float:
+        """How long the work on all that is here takes; 0 where it is little."""
+        return self._rows * self._row_s if self._requests >= MANY else 0.0
+
+    def worked(self, seconds: float, rows: int) -> None:
+        """So long it took to check and to answer a batch of so many rows, without the wait for the store."""
+        self._row_s = (self._row_s + seconds / rows) / 2
 
     def give_back(self, rows: int) -> None:
         """A request of so many rows has left."""

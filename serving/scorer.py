@@ -106,6 +106,11 @@ class Scorer:
             loads[version] = Load(before.waiting + lane.load.waiting, before.batches + lane.load.batches)
         return loads
 
+    def needs_s(self) -> float:
+        """How long a caller should have left, whichever of the models at work it asks; 0 where any time may do."""
+        rooms = [lane.room for lane in self._lanes.values()]
+        return min((room.needs_s for room in rooms if room is not None and not room.idle), default=0.0)
+
     async def score(self, query: Query, deadline: Deadline) -> Scores:
         """Scores of every row. Raises BadRequest, UnknownModel, NoModelYet; a failing store or model does not raise."""
         return await self.start(query, deadline)

@@ -34,6 +34,7 @@ from serving.servicer_oip import SERVICE as OIP
 from serving.servicer_oip import add_oip
 from serving.servicers import ScorerServicer
 from serving.settings import Settings
+from serving.shedding import Shedding
 from serving.traces import open_traces
 from serving.workers import supervise
 
@@ -76,7 +77,7 @@ class Server:
         self._silent_until_s = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._health = health.aio.HealthServicer()
-        self._server = _grpc_server(settings)
+        self._server = _grpc_server(settings, Shedding(self._scorer.needs_s, self._meters))
         self._watching: asyncio.Task[None] | None = None
         self.port = 0
         """The port in use once started."""
@@ -190,11 +191,12 @@ def _serving(ready: bool) -> health_pb2.HealthCheckResponse.ServingStatus:
     return status.SERVING if ready else status.NOT_SERVING
 
 
-def _grpc_server(settings: Settings) -> http2.Server:
+def _grpc_server(settings: Settings, shedding: Shedding) -> http2.Server:
     return http2.Server(
         max_message_bytes=settings.max_message_bytes,
         max_calls=settings.max_connection_calls,
         share_port=settings.share_port,
+        turns_away=shedding,
     )
 
 

@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Iterable
+from itertools import cycle
 from struct import Struct
 from typing import Final
 
@@ -18,7 +19,7 @@ from serving.http2.frames import (
 )
 from serving.http2.messages import ENCODINGS, PREFIX
 
-__all__ = ["LARGEST_REPLY", "data", "ending", "headers", "http_only", "whole"]
+__all__ = ["LARGEST_REPLY", "data", "ending", "headers", "http_only", "too_late", "whole"]
 
 LARGEST_REPLY: Final = LARGEST_FRAME - PREFIX.size
 """Bytes of a message that goes out in one frame."""
@@ -93,6 +94,28 @@ def ending(
         text = value if isinstance(value, str) else base64.b64encode(value).rstrip(b"=").decode("ascii")
         block += _field(name.lower(), text)
     return frame(HEADERS, END_HEADERS | END_STREAM, stream, block)
+
+
+def too_late(stream: int) -> bytes:
+    """The answer to a call for which there is no time. It has to be cheap, so it is made in advance."""
+    return frame(HEADERS, END_HEADERS | END_STREAM, stream, next(_TOO_LATE))
+
+
+def _too_late(retry_ms: int) -> bytes:
+    words = f"this server has as much to do as it can answer in time; try again in {retry_ms} ms, or ask another."
+    return b"".join(
+        [
+            _OPENING,
+            _ENCODINGS,
+            _field("grpc-status", str(grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])),
+            _field("grpc-message", words),
+            _field("grpc-retry-pushback-ms", str(retry_ms)),
+        ]
+    )
+
+
+_TOO_LATE: Final = cycle(_too_late(50 + 37 * i % 101) for i in range(101))
+"""Those who are turned away together come again at different times, 50 to 150 ms later."""
 
 
 def http_only(stream: int, status: int) -> bytes:

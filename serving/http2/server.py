@@ -51,12 +51,22 @@ class _Details:
 class Server:
     """Serves generic handlers on some ports."""
 
-    def __init__(self, *, max_message_bytes: int, max_calls: int, share_port: bool) -> None:
-        """`max_calls`: of one connection at once; `share_port`: with other processes."""
+    def __init__(
+        self,
+        *,
+        max_message_bytes: int,
+        max_calls: int,
+        share_port: bool,
+        turns_away: Callable[[str, float, float], bool] = lambda path, left_s, needs_s: False,
+    ) -> None:
+        """`max_calls`: of one connection at once; `share_port`: with other processes; `turns_away`: whether a call of
+        this path, whose caller waits so many seconds, is refused before it is read, and how many it should have left as
+        its connection sees it; asked where many are under way.
+        """
         self._share_port = share_port
         self._handlers: list[grpc.GenericRpcHandler] = []
         self._found: dict[str, grpc.RpcMethodHandler] = {}
-        self._service = Service(self._handler_of, max_message_bytes, max_calls)
+        self._service = Service(self._handler_of, max_message_bytes, max_calls, turns_away)
         self._ports: list[tuple[socket.socket, Context | None]] = []
         self._connections: set[Connection] = set()
         self._accepting: list[asyncio.Task[None]] = []

@@ -18,6 +18,9 @@ class Service:
     max_message_bytes: int
     max_calls: int
     """Most calls of one connection at once."""
+    turns_away: Callable[[str, float, float], bool]
+    """Whether a call of this path, whose caller waits so many seconds, is refused before it is read, and how many it
+    should have left as its connection sees it. Asked where many are under way."""
     draining: bool = False
 
     def method(self, path: str) -> grpc.RpcMethodHandler:

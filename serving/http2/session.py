@@ -16,6 +16,7 @@ from serving.http2.frames import Broken, ErrorCode, Setting
 from serving.http2.headers import LARGEST_LIST, Malformed, NotGrpc, Opening, Refused, RequestHeaders
 from serving.http2.intake import WINDOW, Lender
 from serving.http2.patience import Patience
+from serving.http2.pressure import Pressure
 from serving.http2.service import Service, refusing
 
 __all__ = ["Session"]
@@ -26,6 +27,8 @@ LARGE_MESSAGES: Final = 4
 """Messages larger than the window of a stream that may be on their way to us on one connection."""
 ACKNOWLEDGE_S: Final = 1.0
 """How long a peer has to acknowledge that the server goes away."""
+MANY: Final = 16
+"""Calls of a connection from which on it is asked whether another one is turned away."""
 _DRAIN_PING: Final = b"draining"
 _PLAIN: Final = h2.PADDED | h2.WITH_PRIORITY | h2.END_HEADERS
 _EARNED: Final = 4
@@ -49,7 +52,7 @@ class Session:
         self.told_settings = False
         """Whether the peer has told its settings, with which it has to begin."""
         self.blocks = Blocks()
-        self._headers, self._patience = RequestHeaders(), Patience()
+        self._headers, self._patience, self._pressure = RequestHeaders(), Patience(), Pressure()
         self.flow = Flow(line, self._patience)
         self._received = 0
         self._going = self._gone = False
@@ -148,10 +151,20 @@ class Session:
         if self._gone or (self._going and many) or self._full():
             self._decline(h2.reset(stream, ErrorCode.REFUSED_STREAM))  # clients call again, elsewhere or later
             return
+        if opening.timeout_s is not None and self._turned_away(opening.path, opening.timeout_s):
+            self._patience.left += _EARNED
+            self.write(replies.too_late(stream))
+            return
         self.calls[stream] = call = Call(self, stream, opening, handler, self.flow.initial)
         call.begin()
         if last:
             call.receive(b"", size=0, last=True)
+
+    def _turned_away(self, path: str, left_s: float) -> bool:
+        """Whether a call is refused at once, as one that would be answered too late."""
+        count = len(self.calls)
+        self._pressure.seen(left_s, full=count >= self._service.max_calls - 1)
+        return count >= MANY and self._service.turns_away(path, left_s, self._pressure.needs_s)
 
     def _full(self) -> bool:
         """Whether there are too many calls.

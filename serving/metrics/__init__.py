@@ -9,11 +9,12 @@ from serving.metrics.calls import Answered, CallMeter, Refused
 from serving.metrics.families import Dropped
 from serving.metrics.features import FoundRows
 from serving.metrics.lane_meter import Batch, LaneMeter
-from serving.metrics.marks import ANSWER, CHECK, MODEL, READ, TRANSFORM, begun, current, decoding
+from serving.metrics.marks import ANSWER, BEGAN, CHECK, MODEL, READ, TRANSFORM, begun, current, decoding
 from serving.metrics.meters import Load, Meters
 
 __all__ = [
     "ANSWER",
+    "BEGAN",
     "CHECK",
     "MODEL",
     "READ",

@@ -85,6 +85,10 @@ class CallMeter:
         """A request failed. `request` is its message, None where it was none."""
         self._others[(*self._labels(request), code)] += 1
 
+    def turned_away(self, code: str) -> None:
+        """A call was refused before its message was read. It has to be cheap."""
+        self._others["", "", code] += 1
+
     def _labels(self, request: Any) -> tuple[str, str]:
         """Model and version where the request names one that is served: what strangers invent is no label."""
         name = getattr(request, "model", None) or getattr(request, "model_name", None)

@@ -19,7 +19,7 @@ from protos.lockstep.v1 import scorer_pb2 as pb
 from serving.answers import Scores
 from serving.lane import Lane
 from serving.metrics import LaneMeter
-from serving.room import AGAIN_S, MANY, Room
+from serving.room import AGAIN_S, CAUTION, MANY, Room
 from serving.server import running
 from serving.settings import Settings
 from serving.together import Unchecked
@@ -111,21 +111,23 @@ async def test_whose_caller_went_away_leaves_its_room_and_costs_no_read(bundle: 
 
 def test_who_would_be_answered_too_late_is_refused_while_many_are_under_way() -> None:
     room = Room("tiny", max_rows=1000, max_requests=1000)
-    for _ in range(6):
-        room.took(0.04)
+    for _ in range(8):
+        room.worked(0.1, 100)
     for _ in range(MANY):
-        room.take(1, 0.001)  # there is nothing to go by yet
+        room.take(10, 0.001)  # they are still too few to tell
+    assert 0.15 < room.needs_s / CAUTION < 0.17
     with pytest.raises(Overloaded):
-        room.take(1, 0.03)
-    room.take(1, 0.05)
+        room.take(1, 0.15)
+    room.take(1, 0.2)
     room.take(1)
-    room.give_back(1)
-    room.give_back(1)
-    room.give_back(1)
-    room.take(1, 0.03)
-    for _ in range(6):
-        room.took(0.001)
-    room.take(1, 0.03)
+    for _ in range(2):
+        room.give_back(10)
+    with pytest.raises(Overloaded):
+        room.take(1, 0.13)
+    room.take(1, 0.15)
+    for _ in range(8):
+        room.worked(0.01, 100)
+    room.take(1, 0.02)
 
 
 async def test_the_wait_for_the_store_says_nothing_of_how_much_there_is_to_do(bundle: Bundle) -> None:
@@ -136,6 +138,7 @@ async def test_the_wait_for_the_store_says_nothing_of_how_much_there_is_to_do(bu
     reader.gate.set()
     await asyncio.gather(*waiting)
     waiting = [ask(lane, 1) for _ in range(MANY)]
+    assert 0 < room.needs_s < 1
     late = ask(lane, 1, answer_by_s=time.monotonic() + 0.6)
     assert (await late).rung is Rung.FRESH
     crowd = [ask(lane, 1) for _ in range(MANY)]

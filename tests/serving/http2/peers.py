@@ -3,7 +3,7 @@
 import asyncio
 import struct
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -153,9 +153,15 @@ class Served:
 
 
 @asynccontextmanager
-async def served(*, max_calls: int = 100, context: Any = None) -> AsyncIterator[Served]:
+async def served(
+    *,
+    max_calls: int = 100,
+    context: Any = None,
+    turns_away: Callable[[str, float, float], bool] = lambda path, left_s, needs_s: False,
+) -> AsyncIterator[Served]:
     """A server of `Methods`; nothing of it is left afterwards."""
-    server, methods = Server(max_message_bytes=MOST, max_calls=max_calls, share_port=False), Methods()
+    server = Server(max_message_bytes=MOST, max_calls=max_calls, share_port=False, turns_away=turns_away)
+    methods = Methods()
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("t.T", methods.handlers()),))
     port = server.add_port("127.0.0.1:0", context)
     await server.start()

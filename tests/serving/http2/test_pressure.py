@@ -1,0 +1,105 @@
+"""Calls that have waited too long with their clients are turned away before they are read."""
+
+import asyncio
+
+import grpc
+import pytest
+
+from serving.http2 import pressure
+from serving.http2.pressure import LASTS_S, Pressure
+from tests.serving.http2.peers import served
+
+
+class Clock:
+    """`time.monotonic`, told what it says."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(pressure, "time", made)
+    return made
+
+
+def test_a_connection_that_stays_full_wants_half_of_the_longest_time(clock: Clock) -> None:
+    one = Pressure()
+    for _ in range(5):
+        assert one.needs_s == 0
+        one.seen(0.4, full=True)
+        clock.now_s += LASTS_S / 4
+    one.seen(0.1, full=True)
+    assert one.needs_s == 0.2
+    clock.now_s += LASTS_S
+    assert one.needs_s == 0
+
+
+def test_a_burst_and_a_connection_with_room_want_nothing(clock: Clock) -> None:
+    one = Pressure()
+    for _ in range(5):
+        one.seen(0.4, full=True)
+        clock.now_s += 2 * LASTS_S
+        assert one.needs_s == 0
+    for _ in range(100):
+        one.seen(0.4, full=False)
+        clock.now_s += LASTS_S / 10
+    assert one.needs_s == 0
+
+
+async def test_a_client_hears_at_once_that_there_is_no_time_and_when_to_come_again() -> None:
+    asked = list[tuple[str, bool]]()
+
+    def turns_away(path: str, left_s: float, needs_s: float) -> bool:
+        asked.append((path, left_s < 1))
+        return left_s < 1
+
+    async with served(turns_away=turns_away) as server, grpc.aio.insecure_channel(server.address) as channel:
+        wait, echo = channel.unary_unary("/t.T/wait"), channel.unary_unary("/t.T/echo")
+        waiting = [wait(b"") for _ in range(16)]
+        async with asyncio.timeout(5):
+            while server.calls < len(waiting):
+                await asyncio.sleep(0.01)
+        assert not asked, "few are under way, and those who name no deadline are never turned away"
+        assert await echo(b"x") == b"x"
+        assert await echo(b"x", timeout=20) == b"x"
+        times = set()
+        for _ in range(30):
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await echo(bytes(100_000), timeout=0.9)
+            assert raised.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert "as much to do as it can answer in time" in (raised.value.details() or "")
+            times.add(int(dict(iter(raised.value.trailing_metadata() or ()))["grpc-retry-pushback-ms"]))
+        assert len(times) > 20
+        assert 50 <= min(times) < max(times) <= 150
+        assert asked == [("/t.T/echo", False), *[("/t.T/echo", True)] * 30]
+        assert server.calls == len(waiting)
+        assert await echo(b"x", timeout=20) == b"x"
+        for one in waiting:
+            one.cancel()
+
+
+async def test_a_connection_that_is_full_for_long_says_so_of_its_calls() -> None:
+    needed = list[float]()
+
+    def turns_away(path: str, left_s: float, needs_s: float) -> bool:
+        needed.append(needs_s)
+        return False
+
+    async with (
+        served(max_calls=20, turns_away=turns_away) as server,
+        grpc.aio.insecure_channel(server.address) as channel,
+    ):
+        wait = channel.unary_unary("/t.T/wait")
+        waiting = [wait(b"", timeout=20) for _ in range(19)]
+        waiting += [wait(b"", timeout=0.02 * place) for place in range(1, 100)]  # one after the other has the last room
+        async with asyncio.timeout(10):
+            while not any(needed):
+                await asyncio.sleep(0.01)
+        for one in waiting:
+            one.cancel()
+    assert max(needed) == pytest.approx(10, rel=0.05)
