@@ -26,6 +26,7 @@ __all__ = [
     "of_matrix",
     "of_pieces",
     "of_texts",
+    "taken",
     "texts_of",
 ]
 
@@ -108,6 +109,23 @@ def _bits(data: pa.Buffer | None, array: pa.Array) -> NDArray[np.bool_]:
     skipped, first = divmod(array.offset, 8)
     needed = np.frombuffer(data or b"", np.uint8)[skipped : skipped + -(-(first + len(array)) // 8)]
     return np.unpackbits(needed, bitorder="little")[first : first + len(array)].astype(bool)
+
+
+def taken(array: pa.Array, places: Ints) -> pa.Array:
+    """The values at these places, NULL where a place is negative. Strings and bytes are taken without
+    `pyarrow.compute`, which costs a scorer 9 MB.
+    """
+    absent = places < 0
+    if not (pa.types.is_string(array.type) or pa.types.is_binary(array.type)):
+        return array.take(of_fixed(places, absent, pa.int64()))
+    if not len(array):
+        return pa.nulls(len(places), array.type)
+    data, offsets = bytes_of(array)
+    at = np.where(absent, 0, places)
+    null = absent | null_of(array)[at]
+    lengths = np.where(null, 0, np.diff(offsets)[at])
+    pieces = ragged.gather(data, offsets[:-1][at], lengths)
+    return of_pieces(pieces, ragged.offsets(lengths), null if null.any() else None, array.type)
 
 
 def texts_of(array: pa.StringArray) -> NDArray[np.object_]:

@@ -341,4 +341,4 @@ def _array(parts: list[_Part], position: int, dtype: DType, count: int) -> pa.Ar
             places[at] = np.arange(filled, filled + len(at))
             values.append(part.arrays[position])
             filled += len(at)
-    return pa.concat_arrays(values).take(arrays.of_fixed(places, places < 0, pa.int64()))
+    return arrays.taken(pa.concat_arrays(values), places)

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -211,6 +212,9 @@ class Scorer:
             from serving.cached import CachedModels
 
             self._cached = CachedModels(self._models, self._reader, self._settings)
+            # Predictions are kept with it. To import it with the first of them would hold up the loop, and 9 MB are too
+            # much for those that keep none.
+            asyncio.get_running_loop().run_in_executor(None, import_module, "pyarrow.compute")
         return self._cached
 
     def _read_by(self, deadline: Deadline) -> float:

@@ -7,8 +7,8 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from importlib import import_module
 
+import pyarrow as pa
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
@@ -229,6 +229,7 @@ async def serve(settings: Settings, *, say: Callable[[str], None] = lambda line:
     if settings.workers > 1:
         await supervise(settings, say=say)
         return
+    pa.set_memory_pool(pa.system_memory_pool())  # one of its own keeps 4 MB, and little is done with it here
     reader = await asyncio.to_thread(open_reader, settings)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -242,9 +243,6 @@ async def serve(settings: Settings, *, say: Callable[[str], None] = lambda line:
         if page:
             say(page_line(page))
         log.info("serving", extra={"address": server.address, "worker": settings.worker, "compiled": core is not None})
-        # Rows that are not as expected are read with it. To import it when the first of them is met would hold up the
-        # loop for a tenth of a second, and at the start it would delay the first score as long.
-        await asyncio.to_thread(import_module, "pyarrow.compute")
         await stop.wait()
         for one in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(one)  # a second Ctrl-C ends at once

@@ -77,6 +77,8 @@ class SharedRead:
         return done
 
     def read(self) -> None:
-        """The store has answered."""
+        """The store has answered. Who waited and what they waited for know each other no more: else only the collector
+        of cycles would free them.
+        """
         self._timer.cancel()
-        self._task = None
+        self._task, self.requests = None, ()

@@ -44,6 +44,22 @@ def test_strings_are_read_as_arrow_reads_them(found: list[str | None], cut: int)
     assert arrays.of_texts(plain).to_pylist() == plain
 
 
+@pytest.mark.parametrize("dtype", [pa.string(), pa.binary(), pa.list_(pa.int64())], ids=str)
+@given(st.lists(st.none() | st.text(max_size=5), max_size=12), CUT, st.data())
+@PATIENT
+def test_values_are_taken_as_arrow_takes_them(
+    dtype: pa.DataType, found: list[str | None], cut: int, data: st.DataObject
+) -> None:
+    encoded: dict[pa.DataType, Any] = {pa.string(): str, pa.binary(): str.encode}
+    plain = [None if one is None else encoded.get(dtype, lambda text: [len(text)])(one) for one in found]
+    array = pa.array(plain, dtype)[cut:]
+    places = data.draw(st.lists(st.integers(-1, len(array) - 1), max_size=12))
+    taken = arrays.taken(array, np.array(places, np.int64))
+    assert taken.type == dtype
+    assert taken.to_pylist() == [None if place < 0 else plain[cut:][place] for place in places]
+    taken.validate(full=True)
+
+
 READ = """
 import sys, json
 import numpy as np
@@ -66,6 +82,7 @@ read = VIEW.read(ASKED, packed())
 assert read.scores.tolist() == [0.25, 1e-300, 0.1 + 0.2], read
 """
 
+IMPORTS = {READ: "", WRITE: "import pyarrow.compute  # a scorer does, soon after it met a cached model"}
 NOTHING_NEW = 'assert set(sys.modules) == before and "pandas" not in before, set(sys.modules) - before'
 
 
@@ -74,7 +91,7 @@ def test_what_a_scorer_does_with_rows_imports_nothing(code: str) -> None:
     values: list[Any] = [1, 0.5, 0.25, 2, True, NOW, "a b", "c"]
     one, other = packed(record(), [values, [None] * len(values)], [NOW, NOW])
     rows = [one.hex(), other.hex(), None, "00" * 70]
-    shown = f"import pyarrow.compute  # a server does, soon after its start\n{code}\n{NOTHING_NEW}"
+    shown = f"{IMPORTS[code]}\n{code}\n{NOTHING_NEW}"
     command = [sys.executable, "-c", shown, str(rows).replace("'", '"').replace("None", "null")]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr

@@ -170,8 +170,12 @@ class TestFailures:
         assert "KeyError" in caplog.text
 
     async def test_bytes_that_are_no_message_end_the_stream_after_the_answers_before_them(self, client: Client) -> None:
-        raw = client.channel.stream_stream("/lockstep.v1.Scorer/PredictStream")
-        call = raw(iter([GOOD.SerializeToString(), b"\xff\xff\xff", GOOD.SerializeToString()]))
+        async def messages() -> AsyncIterator[bytes]:
+            yield GOOD.SerializeToString()
+            yield b"\xff\xff\xff"
+            await asyncio.Event().wait()  # grpc.aio says INTERNAL where it is sending when the stream ends
+
+        call = client.channel.stream_stream("/lockstep.v1.Scorer/PredictStream")(messages())
         assert odds(pb.PredictStreamResponse.FromString(await call.read()).response) == [2.5]
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await call.read()
