@@ -1,7 +1,9 @@
 """Requests that share a read and a run get what each would get alone, and none waits for another."""
 
 import asyncio
+import gc
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -559,3 +561,17 @@ def _bundle() -> Bundle:
     if not _MADE:
         _MADE.append(build(bundle_files()))
     return _MADE[0]
+
+
+async def test_what_was_answered_is_freed_without_the_collector(bundle: Bundle) -> None:
+    lane = lane_of(bundle, opened())
+    asked = [ask(lane, 1, 2), ask(lane, 3)]
+    await asyncio.gather(*asked)
+    await settle()
+    left = [weakref.ref(one) for one in asked]
+    gc.disable()
+    try:
+        del asked
+        assert [one() for one in left] == [None, None]
+    finally:
+        gc.enable()
