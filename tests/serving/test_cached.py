@@ -85,13 +85,13 @@ async def server(settings: Settings, reader: CountingReader, redis_client: redis
 
 @pytest.fixture
 async def client(server: Server) -> AsyncIterator[AsyncClient]:
-    async with AsyncClient(server.address) as made:
+    async with AsyncClient(server.address, timeout_s=8) as made:
         yield made
 
 
 @asynccontextmanager
 async def asking(settings: Settings, reader: CountingReader) -> AsyncIterator[AsyncClient]:
-    async with running(settings, reader) as server, AsyncClient(server.address) as made:
+    async with running(settings, reader) as server, AsyncClient(server.address, timeout_s=8) as made:
         yield made
 
 

@@ -94,7 +94,7 @@ async def test_a_feature_that_is_sent_twice_is_refused(client: Client) -> None:
 
 
 async def test_our_client_sends_them(server: Server) -> None:
-    async with AsyncClient(server.address) as client:
+    async with AsyncClient(server.address, timeout_s=8) as client:
         found = await client.predict("tiny", {"ip": [1, 2, 9], "bid": 0.5}, features={"clicks": [1, 2, 3]}, at=NOON)
         assert np.log(found.scores / (1 - found.scores)).round(5).tolist() == FRESH
         with pytest.raises(InvalidArgument, match="'clicks': has 2 values, but 'ip' has 3"):

@@ -350,8 +350,8 @@ class TestServer:
     ) -> None:
         asked = request(column("ip", 1), column("bid", 0.5))
         assert (await client.ask(asked)).rung == pb.RUNG_FRESH
-        connect(where).client_pause(1500)
-        hasty, patient = await asyncio.gather(client.ask(asked, timeout=1), client.ask(asked, timeout=8))
+        connect(where).client_pause(700)
+        hasty, patient = await asyncio.gather(client.ask(asked, timeout=0.4), client.ask(asked, timeout=8))
         assert (hasty.rung, found(hasty)) == (pb.RUNG_ALL_DEFAULTS, {"UNREACHABLE": 2})
         assert (patient.rung, found(patient)) == (pb.RUNG_FRESH, {"PRESENT": 2})
 

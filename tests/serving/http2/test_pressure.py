@@ -83,7 +83,8 @@ async def test_a_client_hears_at_once_that_there_is_no_time_and_when_to_come_aga
             one.cancel()
 
 
-async def test_a_connection_that_is_full_for_long_says_so_of_its_calls() -> None:
+async def test_a_connection_that_is_full_for_long_says_so_of_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pressure, "LASTS_S", 0.5)  # machines pause
     needed = list[float]()
 
     def turns_away(path: str, left_s: float, needs_s: float) -> bool:
