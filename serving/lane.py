@@ -46,6 +46,10 @@ QUIET_TURNS = 2
 """Turns of the event loop without a new request after which a batch starts. A turn takes some 10 µs."""
 MOST_GATHERED = 64
 """Requests with which a batch starts at once."""
+MANY_ROWS = 200
+"""Rows that are worth a batch of their own beside one that is under way: what a batch costs whatever its size is little
+beside them, and the store reads the rows of one while the model scores those of the other.
+"""
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +76,7 @@ class Lane:
         self.bundle, self._read = bundle, read
         self._max_rows, self._batch_rows, self._hold_s = max_rows, batch_rows, hold_s
         self._waiting: deque[Waiting] = deque()
+        self._rows_waiting = 0
         self._under_way: set[asyncio.Task[None]] = set()
         self._woken = False
         self._overtaking: asyncio.TimerHandle | None = None
@@ -107,6 +112,7 @@ class Lane:
         if self._room is not None:
             self._enter(waiting, self._room, answer_by_s - time.monotonic())
         self._waiting.append(waiting)
+        self._rows_waiting += waiting.rows
         self._wake(asyncio.get_running_loop())
         return waiting
 
@@ -124,10 +130,10 @@ class Lane:
             self._meter.dropped(why)
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start soon. While a batch is under way, wait for it; a store that is slow holds nobody back for long."""
+        """Start soon. While a batch is under way, few rows wait for it; a slow store holds nobody back for long."""
         if self._woken:
             return
-        if not self._under_way:
+        if not self._under_way or (len(self._under_way) == 1 and self._rows_waiting >= MANY_ROWS):
             self._woken = True
             loop.call_soon(self._gather, loop, 0, 0)
         elif self._overtaking is None:
@@ -189,6 +195,7 @@ class Lane:
             else:
                 self._drop(Dropped.GONE)
             self._waiting.popleft()
+            self._rows_waiting -= first.rows
         return batch
 
     async def _run(self, batch: list[Waiting]) -> None:

@@ -24,7 +24,7 @@ from lockstep.plan import Array, Column, DType, Given, Plan
 from lockstep.resolve import ViewRows
 from lockstep.status import Rung, Status
 from serving.answers import Scores
-from serving.lane import Lane
+from serving.lane import MANY_ROWS, Lane
 from serving.together import Unchecked
 from tests.bundles import NOON, PRIOR, TTL, MemoryReader, Row, bundle_files, row, sum_graph
 from training.linear import linear
@@ -561,6 +561,26 @@ def _bundle() -> Bundle:
     if not _MADE:
         _MADE.append(build(bundle_files()))
     return _MADE[0]
+
+
+async def test_many_rows_do_not_wait_for_the_batch_that_the_store_keeps_waiting(bundle: Bundle) -> None:
+    shop = Shop()
+    lane = lane_of(bundle, shop)
+    first = ask(lane, 1)
+    await settle()
+    few = ask(lane, *[2] * (MANY_ROWS - 1))
+    await settle()
+    assert len(shop.reads) == 1
+    many = ask(lane, 3)
+    await settle()
+    assert [len(read) for read in shop.reads] == [1, MANY_ROWS]
+    third = ask(lane, *[1] * MANY_ROWS)
+    await settle()
+    assert len(shop.reads) == 2, "two are enough to keep the store and the model at work"
+    shop.gate.set()
+    answers = await asyncio.gather(first, few, many, third)
+    assert [len(answer.scores) for answer in answers] == [1, MANY_ROWS - 1, 1, MANY_ROWS]
+    assert shop.most == 2
 
 
 async def test_what_was_answered_is_freed_without_the_collector(bundle: Bundle) -> None:

@@ -129,7 +129,10 @@ async def test_the_scorer_answers_each_key_with_the_live_score_of_the_same_versi
     behind = trained.bundle.manifest
     models.publish("kept", lambda number: cached_files(behind, seen, "kept", number, on_miss=OnMiss.DEFAULT))
     settings = Settings(port=0, models_url=models.url, redis=redis_url, default_deadline_ms=10_000)
-    async with running(settings, PackedReader.open(settings)) as server, AsyncClient(server.address, timeout_s=8) as asking:
+    async with (
+        running(settings, PackedReader.open(settings)) as server,
+        AsyncClient(server.address, timeout_s=8) as asking,
+    ):
         columns = given_columns(trained.bundle.plan, pq.read_table(keys))
         live = await asking.predict("install", columns, version="1", at=moment, timeout_s=10.0)
         kept = await asking.predict("kept", columns, version="1", at=moment + 1, timeout_s=10.0)

@@ -125,7 +125,10 @@ async def test_the_latest_features_give_the_scores_of_the_running_scorer(
         monkeypatch.setenv("REDIS_URL", url)
         open_store(home).materialize(to_datetime(trained.window.train_from_us), to_datetime(moment))
         settings = Settings(port=0, models_url=str(home.models), redis=url, default_deadline_ms=10_000)
-        async with running(settings, PackedReader.open(settings)) as server, AsyncClient(server.address, timeout_s=8) as client:
+        async with (
+            running(settings, PackedReader.open(settings)) as server,
+            AsyncClient(server.address, timeout_s=8) as client,
+        ):
             columns = given_columns(trained.bundle.plan, rows)
             answer = await client.predict("install", columns, version="1", at=moment, timeout_s=10.0)
     np.testing.assert_array_equal(scores(out), answer.scores)
