@@ -196,7 +196,7 @@ def _grpc_server(settings: Settings, shedding: Shedding) -> http2.Server:
         max_message_bytes=settings.max_message_bytes,
         max_calls=settings.max_connection_calls,
         share_port=settings.share_port,
-        turns_away=shedding,
+        shedding=shedding,
     )
 
 

@@ -6,7 +6,7 @@ refusing, and the queue grows. To turn one away at its headers costs a tenth of 
 calls come with enough time again.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 import grpc
@@ -20,7 +20,7 @@ SHED: Final = ("lockstep.v1.Scorer/Predict", "inference.GRPCInferenceService/Mod
 
 
 class Shedding:
-    """Decides, as `serving.http2.Server` asks."""
+    """Decides, as `serving.http2` asks."""
 
     def __init__(self, needs_s: Callable[[], float], meters: Meters | None) -> None:
         """`needs_s`: how long a caller should have left; `meters` are told of those turned away."""
@@ -29,11 +29,16 @@ class Shedding:
             f"/{method}": None if meters is None else meters.call(method.rpartition("/")[2]) for method in SHED
         }
 
-    def __call__(self, path: str, left_s: float, needs_s: float) -> bool:
-        """Whether a call of this path, whose caller waits so long, is turned away; `needs_s`: how long it should wait,
-        as its connection sees it.
+    @property
+    def paths(self) -> Collection[str]:
+        """Those of the calls that may be turned away."""
+        return self._calls
+
+    def turns_away(self, path: str, left_s: float, needs_s: float) -> bool:
+        """Whether a call of one of them, whose caller waits so long, is turned away; `needs_s`: how long it should
+        wait, as its connection sees it.
         """
-        if path not in self._calls or left_s >= max(needs_s, self._needs_s()):
+        if left_s >= max(needs_s, self._needs_s()):
             return False
         meter = self._calls[path]
         if meter is not None:

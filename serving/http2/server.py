@@ -11,7 +11,7 @@ from typing import Final
 import grpc
 
 from serving.http2.connection import Connection
-from serving.http2.service import Service
+from serving.http2.service import Service, Shedding, TakesAll
 
 __all__ = ["Server"]
 
@@ -57,16 +57,15 @@ class Server:
         max_message_bytes: int,
         max_calls: int,
         share_port: bool,
-        turns_away: Callable[[str, float, float], bool] = lambda path, left_s, needs_s: False,
+        shedding: Shedding | None = None,
     ) -> None:
-        """`max_calls`: of one connection at once; `share_port`: with other processes; `turns_away`: whether a call of
-        this path, whose caller waits so many seconds, is refused before it is read, and how many it should have left as
-        its connection sees it; asked where many are under way.
+        """`max_calls`: of one connection at once; `share_port`: with other processes; `shedding`: which
+        calls are refused before they are read, None for none.
         """
         self._share_port = share_port
         self._handlers: list[grpc.GenericRpcHandler] = []
         self._found: dict[str, grpc.RpcMethodHandler] = {}
-        self._service = Service(self._handler_of, max_message_bytes, max_calls, turns_away)
+        self._service = Service(self._handler_of, max_message_bytes, max_calls, shedding or TakesAll())
         self._ports: list[tuple[socket.socket, Context | None]] = []
         self._connections: set[Connection] = set()
         self._accepting: list[asyncio.Task[None]] = []

@@ -1,12 +1,37 @@
 """What all connections of a server share."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 
-__all__ = ["Service", "refusing"]
+__all__ = ["Service", "Shedding", "TakesAll", "refusing"]
+
+
+class Shedding(Protocol):
+    """Decides which calls are refused before they are read."""
+
+    @property
+    def paths(self) -> Collection[str]:
+        """Those of the calls that may be."""
+        ...
+
+    def turns_away(self, path: str, left_s: float, needs_s: float) -> bool:
+        """Whether a call of one of the paths, whose caller waits so many seconds, is refused; `needs_s`: how many it
+        should have left as its connection sees it. Asked where many are under way.
+        """
+        ...
+
+
+class TakesAll:
+    """Refuses none."""
+
+    paths: Collection[str] = ()
+
+    def turns_away(self, path: str, left_s: float, needs_s: float) -> bool:
+        """Never."""
+        return False
 
 
 @dataclass
@@ -18,9 +43,8 @@ class Service:
     max_message_bytes: int
     max_calls: int
     """Most calls of one connection at once."""
-    turns_away: Callable[[str, float, float], bool]
-    """Whether a call of this path, whose caller waits so many seconds, is refused before it is read, and how many it
-    should have left as its connection sees it. Asked where many are under way."""
+    shedding: Shedding
+    """Which calls are refused before they are read."""
     draining: bool = False
 
     def method(self, path: str) -> grpc.RpcMethodHandler:

@@ -151,7 +151,8 @@ class Session:
         if self._gone or (self._going and many) or self._full():
             self._decline(h2.reset(stream, ErrorCode.REFUSED_STREAM))  # clients call again, elsewhere or later
             return
-        if opening.timeout_s is not None and self._turned_away(opening.path, opening.timeout_s):
+        left_s = opening.timeout_s
+        if left_s is not None and opening.path in self._service.shedding.paths and self._late(opening.path, left_s):
             self._patience.left += _EARNED
             self.write(replies.too_late(stream))
             return
@@ -160,11 +161,11 @@ class Session:
         if last:
             call.receive(b"", size=0, last=True)
 
-    def _turned_away(self, path: str, left_s: float) -> bool:
+    def _late(self, path: str, left_s: float) -> bool:
         """Whether a call is refused at once, as one that would be answered too late."""
         count = len(self.calls)
         self._pressure.seen(left_s, full=count >= self._service.max_calls - 1)
-        return count >= MANY and self._service.turns_away(path, left_s, self._pressure.needs_s)
+        return count >= MANY and self._service.shedding.turns_away(path, left_s, self._pressure.needs_s)
 
     def _full(self) -> bool:
         """Whether there are too many calls.

@@ -2,7 +2,9 @@
 
 import pytest
 
+from lockstep.model_store import ModelStore
 from serving.metrics import Meters
+from serving.models import Models
 from serving.shedding import Shedding
 
 PREDICT = "/lockstep.v1.Scorer/Predict"
@@ -15,21 +17,22 @@ PREDICT = "/lockstep.v1.Scorer/Predict"
         pytest.param(PREDICT, 0.05, 0.0, False, id="enough time"),
         pytest.param(PREDICT, 0.05, 0.1, True, id="less than half of what it had"),
         pytest.param("/inference.GRPCInferenceService/ModelInfer", 0.01, 0.0, True, id="by the other protocol"),
-        pytest.param("/grpc.health.v1.Health/Check", 0.0, 9.0, False, id="health is always told"),
-        pytest.param("/lockstep.v1.Scorer/ListModels", 0.0, 9.0, False, id="so are the models"),
     ],
 )
 def test_whose_time_does_not_suffice_is_turned_away(path: str, left_s: float, needs_s: float, away: bool) -> None:
-    assert Shedding(lambda: 0.02, None)(path, left_s, needs_s) is away
+    shedding = Shedding(lambda: 0.02, None)
+    assert path in shedding.paths
+    assert shedding.turns_away(path, left_s, needs_s) is away
+
+
+def test_health_and_descriptions_are_always_told() -> None:
+    assert len(Shedding(lambda: 0.02, None).paths) == 2
 
 
 def test_they_are_counted() -> None:
-    def find(name: str, version: str) -> None:
-        raise AssertionError("a name that was never read is not looked for")
-
-    meters = Meters(find, worker="0")  # type: ignore[arg-type] # finds nothing
+    meters = Meters(Models(ModelStore("memory://none"), newest_versions=1).find, worker="0")
     shedding = Shedding(lambda: 0.02, meters)
     for _ in range(3):
-        assert shedding(PREDICT, 0.01, 0.0)
+        assert shedding.turns_away(PREDICT, 0.01, 0.0)
     counted = {key: value for name, key, value in meters.call("Predict").samples() if name == "lockstep_requests_total"}
     assert counted == {("Predict", "", "", "RESOURCE_EXHAUSTED"): 3.0}

@@ -3,7 +3,7 @@
 import asyncio
 import struct
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,6 +25,7 @@ from serving.http2.frames import (
     frame,
     settings,
 )
+from serving.http2.service import Shedding
 
 __all__ = [
     "MOST",
@@ -157,10 +158,10 @@ async def served(
     *,
     max_calls: int = 100,
     context: Any = None,
-    turns_away: Callable[[str, float, float], bool] = lambda path, left_s, needs_s: False,
+    shedding: Shedding | None = None,
 ) -> AsyncIterator[Served]:
     """A server of `Methods`; nothing of it is left afterwards."""
-    server = Server(max_message_bytes=MOST, max_calls=max_calls, share_port=False, turns_away=turns_away)
+    server = Server(max_message_bytes=MOST, max_calls=max_calls, share_port=False, shedding=shedding)
     methods = Methods()
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("t.T", methods.handlers()),))
     port = server.add_port("127.0.0.1:0", context)

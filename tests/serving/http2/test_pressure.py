@@ -1,12 +1,14 @@
 """Calls that have waited too long with their clients are turned away before they are read."""
 
 import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass, field
 
 import grpc
 import pytest
 
 from serving.http2 import pressure
-from serving.http2.pressure import LASTS_S, Pressure
+from serving.http2.pressure import LASTS_S, REMEMBERED_S, Pressure
 from tests.serving.http2.peers import served
 
 
@@ -39,6 +41,17 @@ def test_a_connection_that_stays_full_wants_half_of_the_longest_time(clock: Cloc
     assert one.needs_s == 0
 
 
+def test_a_long_time_is_forgotten_after_a_while(clock: Clock) -> None:
+    one = Pressure()
+    one.seen(30, full=False)
+    for longest_s in (30.0, 0.4):
+        clock.now_s += REMEMBERED_S
+        for _ in range(6):
+            one.seen(0.4, full=True)
+            clock.now_s += LASTS_S / 4
+        assert one.needs_s == longest_s / 2
+
+
 def test_a_burst_and_a_connection_with_room_want_nothing(clock: Clock) -> None:
     one = Pressure()
     for _ in range(5):
@@ -51,21 +64,32 @@ def test_a_burst_and_a_connection_with_room_want_nothing(clock: Clock) -> None:
     assert one.needs_s == 0
 
 
+@dataclass
+class Shed:
+    """Turns away whose caller waits less than a second; remembers what it was asked."""
+
+    paths: Collection[str] = ("/t.T/echo", "/t.T/wait")
+    asked: list[tuple[str, float, float]] = field(default_factory=list)
+    shortest_s: float = 1.0
+
+    def turns_away(self, path: str, left_s: float, needs_s: float) -> bool:
+        """As the class says."""
+        self.asked.append((path, left_s, needs_s))
+        return left_s < self.shortest_s
+
+
 async def test_a_client_hears_at_once_that_there_is_no_time_and_when_to_come_again() -> None:
-    asked = list[tuple[str, bool]]()
-
-    def turns_away(path: str, left_s: float, needs_s: float) -> bool:
-        asked.append((path, left_s < 1))
-        return left_s < 1
-
-    async with served(turns_away=turns_away) as server, grpc.aio.insecure_channel(server.address) as channel:
+    shed = Shed()
+    async with served(shedding=shed) as server, grpc.aio.insecure_channel(server.address) as channel:
         wait, echo = channel.unary_unary("/t.T/wait"), channel.unary_unary("/t.T/echo")
         waiting = [wait(b"") for _ in range(16)]
         async with asyncio.timeout(5):
             while server.calls < len(waiting):
                 await asyncio.sleep(0.01)
-        assert not asked, "few are under way, and those who name no deadline are never turned away"
         assert await echo(b"x") == b"x"
+        assert not shed.asked, "those who name no deadline are never turned away"
+        assert await channel.unary_unary("/t.T/metadata")(b"", timeout=0.9)
+        assert not shed.asked, "nor is a call of another method"
         assert await echo(b"x", timeout=20) == b"x"
         times = set()
         for _ in range(30):
@@ -76,7 +100,7 @@ async def test_a_client_hears_at_once_that_there_is_no_time_and_when_to_come_aga
             times.add(int(dict(iter(raised.value.trailing_metadata() or ()))["grpc-retry-pushback-ms"]))
         assert len(times) > 20
         assert 50 <= min(times) < max(times) <= 150
-        assert asked == [("/t.T/echo", False), *[("/t.T/echo", True)] * 30]
+        assert len(shed.asked) == 31
         assert server.calls == len(waiting)
         assert await echo(b"x", timeout=20) == b"x"
         for one in waiting:
@@ -85,22 +109,14 @@ async def test_a_client_hears_at_once_that_there_is_no_time_and_when_to_come_aga
 
 async def test_a_connection_that_is_full_for_long_says_so_of_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pressure, "LASTS_S", 0.5)  # machines pause
-    needed = list[float]()
-
-    def turns_away(path: str, left_s: float, needs_s: float) -> bool:
-        needed.append(needs_s)
-        return False
-
-    async with (
-        served(max_calls=20, turns_away=turns_away) as server,
-        grpc.aio.insecure_channel(server.address) as channel,
-    ):
+    shed = Shed(shortest_s=0.0)
+    async with served(max_calls=20, shedding=shed) as server, grpc.aio.insecure_channel(server.address) as channel:
         wait = channel.unary_unary("/t.T/wait")
         waiting = [wait(b"", timeout=20) for _ in range(19)]
         waiting += [wait(b"", timeout=0.02 * place) for place in range(1, 100)]  # one after the other has the last room
         async with asyncio.timeout(10):
-            while not any(needed):
+            while not any(needs_s for *_, needs_s in shed.asked):
                 await asyncio.sleep(0.01)
         for one in waiting:
             one.cancel()
-    assert max(needed) == pytest.approx(10, rel=0.05)
+    assert max(needs_s for *_, needs_s in shed.asked) == pytest.approx(10, rel=0.05)
