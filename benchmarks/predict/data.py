@@ -12,6 +12,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from lockstep.compiled import SWITCH
 from lockstep.files import write_bytes
 from lockstep.home import Home
 from lockstep.model_store import ModelStore
@@ -68,9 +69,11 @@ class Data:
 
 
 def environment(home: Home, redis_url: str, feature_store: str = "") -> dict[str, str]:
-    """That of a process which works on this home, with Feast's own stores where `feature_store` names them."""
+    """That of a process which works on this home, with Feast's own stores where `feature_store` names them. Of
+    Lockstep's own variables only the one is kept that leaves the compiled hot path out.
+    """
     own = {"LOCKSTEP_HOME": str(home.root), "REDIS_URL": redis_url, "LOCKSTEP_FEATURE_STORE": feature_store}
-    rest = {name: value for name, value in os.environ.items() if not name.startswith("LOCKSTEP_")}
+    rest = {name: value for name, value in os.environ.items() if not name.startswith("LOCKSTEP_") or name == SWITCH}
     return {**rest, **{name: value for name, value in own.items() if value}}
 
 
