@@ -9,6 +9,7 @@ import logging
 import math
 import random
 import time
+from collections import deque
 
 from lockstep.bundle import Bundle
 from lockstep.errors import Overloaded
@@ -23,6 +24,8 @@ AGAIN_S = 0.1
 """When a refused caller may come again, on average: jittered, so that those refused together do not come together."""
 MANY = 16
 """Requests under way from which on the work that they are tells something of the next one's time."""
+RECENT = 8
+"""Batches of which the quickest tells what a row costs: a pause of the machine makes any other slow."""
 CAUTION = 2.0
 """A call that is still to be read costs more than its share of the lane's work: its time should suffice twice."""
 
@@ -33,8 +36,8 @@ class Room:
     def __init__(self, model: str, *, max_rows: int, max_requests: int) -> None:
         self._model, self._max_rows, self._max_requests = model, max_rows, max_requests
         self._rows = self._requests = 0
-        self._row_s = 0.0
-        """The work on a row of late: a pause of the machine or of the store tells nothing of it."""
+        self._row_s = deque[float](maxlen=RECENT)
+        """The work on a row, of the last batches."""
         self._say_again_s = 0.0
 
     @staticmethod
@@ -77,11 +80,11 @@ class Room:
     @property
     def _backlog_s(self) -> float:
         """How long the work on all that is here takes; 0 where it is little."""
-        return self._rows * self._row_s if self._requests >= MANY else 0.0
+        return self._rows * min(self._row_s, default=0.0) if self._requests >= MANY else 0.0
 
     def worked(self, seconds: float, rows: int) -> None:
         """So long it took to check and to answer a batch of so many rows, without the wait for the store."""
-        self._row_s = (self._row_s + seconds / rows) / 2
+        self._row_s.append(seconds / rows)
 
     def give_back(self, rows: int) -> None:
         """A request of so many rows has left."""
