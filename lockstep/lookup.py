@@ -29,6 +29,10 @@ from lockstep.view_record import ViewRecord
 __all__ = ["Asked", "Found", "Lookup"]
 
 
+_AS_TRAINED = np.errstate(over="ignore", invalid="ignore")
+"""What is beyond float32 is infinity, in training too; every NaN is NULL, a signalling one as well."""
+
+
 @dataclass(frozen=True)
 class Asked:
     """What to read for one request."""
@@ -106,11 +110,9 @@ class Lookup:
 
         `lost`: the keys whose server did not answer. Shape (keys,).
         """
-        # What is beyond float32 is infinity, in training too; every NaN is NULL, a signalling one as well.
-        with np.errstate(over="ignore", invalid="ignore"):
-            found, strange = self._quickly(asked, answers)
-            for reader in strange:
-                self._read_slowly(reader, asked, answers, found)
+        found, strange = self._quickly(asked, answers)
+        for reader in strange:
+            self._read_slowly(reader, asked, answers, found)
         for view, status in self._unread.items():
             found.found[view] = status
         if lost is not None:
@@ -156,6 +158,7 @@ class Lookup:
         """Room for created timestamps where any row may have one."""
         return np.full(shape, NO_CREATED) if self._any_created else None
 
+    @_AS_TRAINED
     def _gathered(self, asked: Asked, rows: RowStack) -> tuple[PlanRows, set[int]]:
         shape = self._shape(asked)
         found, event_us, created_us = np.zeros(shape, np.int8), np.zeros(shape, np.int64), self._no_created(shape)
@@ -171,6 +174,7 @@ class Lookup:
                     created_us[view] = rows.created_us(reader.schema)[places]
         return PlanRows(found, event_us, created_us, states, values), strange
 
+    @_AS_TRAINED
     def _read_slowly(self, place: int, asked: Asked, answers: Sequence[bytes | None], found: PlanRows) -> None:
         reader, part, view = self._readers[place], asked.parts[place], self._views[place]
         rows = reader.read(answers[part], asked.places[place] - part.start)
