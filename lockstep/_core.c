@@ -1,7 +1,7 @@
 /* The hot path of a scorer in C: requests into columns, join keys into keys, packed rows into values.
 
-   Everything here exists in Python too (serving/convert.py, unique_keys.py, row_stack.py with gathers.py), and the tests
-   compare the two value for value. What is unusual is left to Python, which knows every case and has the words for it:
+   Everything here exists in Python too (serving/convert.py, unique_keys.py, row_stack.py with gathers.py, resolve.py),
+   and the tests compare the two value for value. What is unusual is left to Python, which knows every case and has the words for it:
    `parse` answers None, `keys` is not asked for texts, `gather` names the views that must be read in another way.
 
    Bytes come from strangers: each is looked at only after its place was compared with the end. */
@@ -17,8 +17,9 @@
 #error "rows are little-endian, and so must be the machine; without this module everything works, slower"
 #endif
 
-/* lockstep.status.Status; test_compiled.py compares them. */
-enum { PRESENT = 0, ABSENT = 1, NOT_FOUND = 2 };
+/* lockstep.status.Status and Rung; test_compiled.py compares them. */
+enum { PRESENT = 0, ABSENT = 1, NOT_FOUND = 2, STALE = 3, FUTURE = 4, UNREACHABLE = 6 };
+enum { FRESH = 0, DEFAULTS = 1, ALL_DEFAULTS = 2 };
 
 /* ---- Arrays that Python hands in. */
 
@@ -716,6 +717,222 @@ parse(PyObject *module, PyObject *const *given, Py_ssize_t count)
     return found;
 }
 
+/* ---- Requests, end to end: serving.together. */
+
+/* The length that a request has; below 0 with an error. Nothing but an int is asked: the answer is always the same. */
+static Py_ssize_t
+length_at(PyObject *lengths, Py_ssize_t place)
+{
+    PyObject *number = PyList_GET_ITEM(lengths, place);
+    Py_ssize_t length = PyLong_CheckExact(number) ? PyLong_AsSsize_t(number) : -1;
+    if (length < 0 && !PyErr_Occurred()) {
+        PyErr_SetString(PyExc_TypeError, "a length is an int from 0");
+    }
+    return length;
+}
+
+static PyObject *
+join(PyObject *module, PyObject *const *given, Py_ssize_t count)
+{
+    if (!expects(count, 2, "join")) {
+        return NULL;
+    }
+    PyObject *parts = given[0], *lengths = given[1];
+    if (!PyList_Check(parts) || !PyList_Check(lengths) || PyList_GET_SIZE(parts) != PyList_GET_SIZE(lengths)) {
+        PyErr_SetString(PyExc_TypeError, "parts and lengths are lists of one length");
+        return NULL;
+    }
+    Py_ssize_t requests = PyList_GET_SIZE(parts), rows = 0;
+    int type = NPY_NOTYPE;
+    for (Py_ssize_t i = 0; i < requests; i++) {
+        PyArrayObject *part = (PyArrayObject *)PyList_GET_ITEM(parts, i);
+        Py_ssize_t length = length_at(lengths, i);
+        if (length < 0) {
+            return NULL;
+        }
+        if (!PyArray_Check(part) || PyArray_NDIM(part) != 1 || !PyArray_ISBEHAVED_RO(part) || !PyArray_IS_C_CONTIGUOUS(part)) {
+            Py_RETURN_NONE;
+        }
+        if (type == NPY_NOTYPE) {
+            type = PyArray_TYPE(part);
+        }
+        if (PyArray_TYPE(part) != type || (PyArray_DIM(part, 0) != length && PyArray_DIM(part, 0) != 1) ||
+            length > PY_SSIZE_T_MAX / 8 - rows) {
+            Py_RETURN_NONE;
+        }
+        rows += length;
+    }
+    if (type != NPY_INT64 && type != NPY_FLOAT64) {
+        Py_RETURN_NONE;
+    }
+    if (requests == 1 && PyArray_DIM((PyArrayObject *)PyList_GET_ITEM(parts, 0), 0) == rows) {
+        return Py_NewRef(PyList_GET_ITEM(parts, 0));
+    }
+    npy_intp shape = rows;
+    PyObject *made = PyArray_SimpleNew(1, &shape, type);
+    if (made == NULL) {
+        return NULL;
+    }
+    int64_t *to = PyArray_DATA((PyArrayObject *)made); /* both types have eight bytes, which are only moved */
+    for (Py_ssize_t i = 0; i < requests; i++) {
+        PyArrayObject *part = (PyArrayObject *)PyList_GET_ITEM(parts, i);
+        Py_ssize_t length = length_at(lengths, i), step = PyArray_DIM(part, 0) == length;
+        const int64_t *from = PyArray_DATA(part);
+        for (Py_ssize_t row = 0; row < length; row++) {
+            *to++ = from[row * step];
+        }
+    }
+    return made;
+}
+
+/* ---- What was found, judged: lockstep.resolve. */
+
+/* Of one view, the status of each of its rows: found, and whether it is usable at its t. */
+static void
+judge(const npy_int8 *found, const int64_t *event, const int64_t *created, const int64_t *t, int64_t ttl, npy_intp rows,
+      npy_int8 *to)
+{
+    for (npy_intp row = 0; row < rows; row++) {
+        to[row] = found[row];
+        if (found[row] == PRESENT) {
+            int64_t age = (int64_t)((uint64_t)t[row] - (uint64_t)event[row]);
+            if (event[row] > t[row] || (created != NULL && created[row] > t[row])) {
+                to[row] = FUTURE;
+            }
+            else if (age > ttl) {
+                to[row] = STALE;
+            }
+        }
+    }
+}
+
+enum { UNUSABLE = 1, REACHED = 2 };
+
+static PyObject *
+settle(PyObject *module, PyObject *const *given, Py_ssize_t count)
+{
+    if (!expects(count, 11, "settle")) {
+        return NULL;
+    }
+    PyArrayObject *found = array(given[0], NPY_INT8, 2, TO_READ, "found");
+    PyArrayObject *event = array(given[1], NPY_INT64, 2, TO_READ, "event_us");
+    PyArrayObject *created = given[2] == Py_None ? NULL : array(given[2], NPY_INT64, 2, TO_READ, "created_us");
+    PyArrayObject *states = array(given[3], NPY_INT8, 2, TO_READ, "states");
+    PyArrayObject *times = array(given[4], NPY_INT64, 1, TO_READ, "t");
+    PyArrayObject *ttls = array(given[5], NPY_INT64, 2, TO_READ, "ttl_us");
+    PyArrayObject *views = array(given[6], NPY_INT64, 1, TO_READ, "view_of");
+    PyArrayObject *defaults = array(given[7], NPY_BOOL, 2, TO_READ, "has_default");
+    PyArrayObject *statuses = array(given[8], NPY_INT8, 2, TO_WRITE, "status");
+    PyArrayObject *replaced = array(given[9], NPY_BOOL, 2, TO_WRITE, "replaced");
+    PyArrayObject *rungs = array(given[10], NPY_INT8, 1, TO_WRITE, "rungs");
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    npy_intp width = PyArray_DIM(found, 0), rows = PyArray_DIM(found, 1), columns = PyArray_DIM(states, 0);
+    const int64_t *view_of = PyArray_DATA(views);
+    int fit = PyArray_DIM(event, 0) == width && PyArray_DIM(event, 1) == rows && PyArray_DIM(states, 1) == rows &&
+              PyArray_DIM(times, 0) == rows && PyArray_DIM(ttls, 0) == width && PyArray_DIM(ttls, 1) == 1 &&
+              PyArray_DIM(views, 0) == columns && PyArray_DIM(defaults, 0) == columns && PyArray_DIM(defaults, 1) == 1 &&
+              PyArray_DIM(statuses, 0) == columns && PyArray_DIM(statuses, 1) == rows &&
+              PyArray_DIM(replaced, 0) == columns && PyArray_DIM(replaced, 1) == rows && PyArray_DIM(rungs, 0) == rows &&
+              (created == NULL || (PyArray_DIM(created, 0) == width && PyArray_DIM(created, 1) == rows));
+    for (npy_intp i = 0; fit && i < columns; i++) {
+        fit = view_of[i] >= 0 && view_of[i] < width;
+    }
+    if (!fit) {
+        PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
+        return NULL;
+    }
+    npy_int8 small[1024], *judged = small;
+    size_t size = (size_t)(width * rows);
+    if (size > sizeof small && (judged = PyMem_Malloc(size)) == NULL) {
+        return PyErr_NoMemory();
+    }
+    for (npy_intp i = 0; i < width; i++) {
+        judge(PyArray_GETPTR2(found, i, 0), PyArray_GETPTR2(event, i, 0),
+              created == NULL ? NULL : PyArray_GETPTR2(created, i, 0), PyArray_DATA(times),
+              *(const int64_t *)PyArray_GETPTR2(ttls, i, 0), rows, judged + i * rows);
+    }
+    npy_int8 *rung = PyArray_DATA(rungs);
+    memset(rung, 0, (size_t)rows);
+    npy_intp absent = 0;
+    for (npy_intp i = 0; i < columns; i++) {
+        const npy_int8 *of_row = judged + view_of[i] * rows, *state = PyArray_GETPTR2(states, i, 0);
+        npy_int8 *status = PyArray_GETPTR2(statuses, i, 0);
+        npy_bool *is_replaced = PyArray_GETPTR2(replaced, i, 0), has_default = *(npy_bool *)PyArray_GETPTR2(defaults, i, 0);
+        for (npy_intp row = 0; row < rows; row++) {
+            npy_int8 found_here = of_row[row] == PRESENT ? state[row] : of_row[row];
+            status[row] = found_here;
+            absent += found_here != PRESENT;
+            is_replaced[row] = has_default && found_here != PRESENT;
+            rung[row] |= (npy_int8)((found_here > ABSENT ? UNUSABLE : 0) | (found_here != UNREACHABLE ? REACHED : 0));
+        }
+    }
+    for (npy_intp row = 0; row < rows; row++) {
+        int all_lost = columns && !(rung[row] & REACHED);
+        rung[row] = all_lost ? ALL_DEFAULTS : (rung[row] & UNUSABLE ? DEFAULTS : FRESH);
+    }
+    if (judged != small) {
+        PyMem_Free(judged);
+    }
+    return PyLong_FromSsize_t(absent);
+}
+
+static PyObject *
+fill(PyObject *module, PyObject *const *given, Py_ssize_t count)
+{
+    if (!expects(count, 4, "fill")) {
+        return NULL;
+    }
+    if (!PyArray_Check(given[0])) {
+        PyErr_SetString(PyExc_TypeError, "values is not the array that was expected");
+        return NULL;
+    }
+    int type = PyArray_TYPE((PyArrayObject *)given[0]);
+    if (type != NPY_OBJECT && !PyTypeNum_ISNUMBER(type)) {
+        PyErr_SetString(PyExc_TypeError, "values are numbers, or objects");
+        return NULL;
+    }
+    PyArrayObject *values = array(given[0], type, 2, TO_WRITE, "values");
+    PyArrayObject *instead = array(given[1], type, 2, TO_READ, "instead");
+    PyArrayObject *statuses = array(given[2], NPY_INT8, 2, TO_READ, "status");
+    PyArrayObject *places = array(given[3], NPY_INT64, 1, TO_READ, "places");
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    npy_intp columns = PyArray_DIM(values, 0), rows = PyArray_DIM(values, 1), of_all = PyArray_DIM(statuses, 0);
+    const int64_t *place = PyArray_DATA(places);
+    int fit = PyArray_DIM(instead, 0) == columns && PyArray_DIM(instead, 1) == 1 && PyArray_DIM(places, 0) == columns &&
+              PyArray_DIM(statuses, 1) == rows && PyArray_ITEMSIZE(instead) == PyArray_ITEMSIZE(values);
+    for (npy_intp i = 0; fit && i < columns; i++) {
+        fit = place[i] >= 0 && place[i] < of_all;
+    }
+    if (!fit) {
+        PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
+        return NULL;
+    }
+    size_t size = (size_t)PyArray_ITEMSIZE(values);
+    for (npy_intp i = 0; i < columns; i++) {
+        const npy_int8 *status = PyArray_GETPTR2(statuses, place[i], 0);
+        char *to = PyArray_GETPTR2(values, i, 0);
+        const char *from = PyArray_GETPTR2(instead, i, 0);
+        for (npy_intp row = 0; row < rows; row++, to += size) {
+            if (status[row] == PRESENT) {
+                continue;
+            }
+            if (type == NPY_OBJECT) {
+                PyObject *before = *(PyObject **)to;
+                *(PyObject **)to = Py_NewRef(*(PyObject *const *)from);
+                Py_XDECREF(before);
+            }
+            else {
+                memcpy(to, from, size);
+            }
+        }
+    }
+    Py_RETURN_NONE;
+}
+
 /* ---- What was found, counted. */
 
 static PyObject *
@@ -768,9 +985,15 @@ tally(PyObject *module, PyObject *const *given, Py_ssize_t count)
 /* ---- The module. */
 
 static PyMethodDef functions[] = {
+    {"fill", (PyCFunction)(void (*)(void))fill, METH_FASTCALL,
+     "fill(values, instead, status, places)\n\n"
+     "Put what stands instead wherever a column's status is not PRESENT."},
     {"gather", (PyCFunction)(void (*)(void))gather, METH_FASTCALL,
      "gather(readers, columns, answers, ends, places, found, event_us, created_us, states, values, strange)\n\n"
      "Check packed rows and put what they hold into the arrays; lockstep.compiled says what they are."},
+    {"join", (PyCFunction)(void (*)(void))join, METH_FASTCALL,
+     "join(parts, lengths)\n\n"
+     "Arrays of int64 or float64 end to end, each as long as it should be, those of one value repeated; None for others."},
     {"keys", (PyCFunction)(void (*)(void))keys, METH_FASTCALL,
      "keys(prefix, columns, first, places)\n\n"
      "The distinct keys of a view, in the order in which they come; places[i] becomes first + the place of row i's key."},
@@ -778,6 +1001,9 @@ static PyMethodDef functions[] = {
      "parse(message, most, texts)\n\n"
      "Model, version, columns, t or None, explain and strict of a PredictRequest with at most so many values in a column;\n"
      "None where it holds anything else, or anything is wrong. `texts` is the class of a list of texts."},
+    {"settle", (PyCFunction)(void (*)(void))settle, METH_FASTCALL,
+     "settle(found, event_us, created_us, states, t, ttl_us, view_of, has_default, status, replaced, rungs)\n\n"
+     "The status of every value, whether its default takes its place, and the rung of every row."},
     {"tally", (PyCFunction)(void (*)(void))tally, METH_FASTCALL,
      "tally(found, replaced, view_of, lengths, counts)\n\n"
      "Add up the statuses of each request and view, and how many values were replaced."},

@@ -1,5 +1,7 @@
 """_core.c, as `lockstep.compiled.core` offers it."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,6 +45,41 @@ def parse(
 
     None where a column has more than `most` values, where the message carries features or what is not in the .proto, or
     where anything is wrong with it.
+    """
+
+def join(parts: list[Any], lengths: list[int], /) -> Array | None:
+    """A column of several requests end to end, each part as long as its request: one of length one is repeated.
+
+    None where the parts are not all arrays of int64, or all of float64, or where one has another length. A single part
+    of the right length is returned as it is. Raises TypeError where the two are not lists of one length.
+    """
+
+def settle(
+    found: NDArray[np.int8],
+    event_us: Ints,
+    created_us: Ints | None,
+    states: NDArray[np.int8],
+    t: Ints,
+    ttl_us: Ints,
+    view_of: NDArray[np.intp],
+    has_default: NDArray[np.bool_],
+    status: NDArray[np.int8],
+    replaced: NDArray[np.bool_],
+    rungs: NDArray[np.int8],
+    /,
+) -> int:
+    """Judge what was found by the rule for time; the last three arrays are filled. Returns how many values are absent.
+
+    `found` to `states` as in `resolve.PlanRows`; `ttl_us`, `view_of` and `has_default` as in `plan.StoredColumns`;
+    `status` and `replaced` as in `resolve.Resolved`, `rungs` of shape (rows,). Raises TypeError and ValueError where
+    the arguments do not fit each other.
+    """
+
+def fill(values: Array, instead: Array, status: NDArray[np.int8], places: NDArray[np.intp], /) -> None:
+    """Put what stands instead into `values`, shape (columns of a dtype, rows), wherever their status is not PRESENT.
+
+    `instead`: shape (columns of the dtype, 1); `places`: where each of them is in `status`, shape (columns, rows).
+    Raises TypeError and ValueError where the arguments do not fit each other.
     """
 
 def tally(

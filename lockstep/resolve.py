@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lockstep.plan import Array, Column, DType, Plan
+from lockstep.compiled import core
+from lockstep.plan import Array, Column, DType, Plan, StoredColumns
 from lockstep.status import NULL, PRESENT, Rung, Status
 
 __all__ = ["PlanRows", "Resolved", "ViewRows", "resolve", "row_status"]
@@ -118,6 +120,8 @@ class Resolved:
     """Event timestamps of the rows found; any number where none was. Shape (views, rows)."""
     unsent: frozenset[str]
     """The given columns that the request left out."""
+    known_rungs: NDArray[np.int8] | None = None
+    """What `rungs` returns, where that is known."""
 
     @property
     def stored(self) -> tuple[str, ...]:
@@ -157,16 +161,21 @@ class Resolved:
 
     def rungs(self) -> NDArray[np.int8]:
         """The rung that each row stands on. Shape (rows,)."""
-        if not len(self.found):
-            return np.full(self.rows, Rung.FRESH, np.int8)
-        unusable = self.found > NULL
-        rungs: NDArray[np.int8] = np.asarray(unusable.any(axis=0)).view(np.int8)  # FRESH is 0, DEFAULTS is 1
-        if np.count_nonzero(rungs):
-            rungs[(self.found == _UNREACHABLE).all(axis=0)] = Rung.ALL_DEFAULTS
-        return rungs
+        return _rungs(self.found) if self.known_rungs is None else self.known_rungs
 
 
 _UNREACHABLE = np.int8(Status.UNREACHABLE)
+
+
+def _rungs(found: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Of each row; `found` as in Resolved."""
+    if not len(found):
+        return np.full(found.shape[1], Rung.FRESH, np.int8)
+    unusable = found > NULL
+    rungs: NDArray[np.int8] = np.asarray(unusable.any(axis=0)).view(np.int8)  # FRESH is 0, DEFAULTS is 1
+    if np.count_nonzero(rungs):
+        rungs[(found == _UNREACHABLE).all(axis=0)] = Rung.ALL_DEFAULTS
+    return rungs
 
 
 def row_status(
@@ -206,26 +215,63 @@ def resolve(
     """
     rows = found if isinstance(found, PlanRows) else PlanRows.of(plan, found, len(t))
     stored = plan.stored_columns
-    row = row_status(rows.found, rows.event_us, rows.created_us, t, stored.ttl_us)[stored.view_of]
-    status = np.where(row == PRESENT, rows.states, row)
-    absent = status != PRESENT
-    some = np.count_nonzero(absent) > 0
+    settled = (_settled if core is None else _settled_in_c)(stored, rows, t)
     columns: dict[str, Array] = {}
-    for dtype, places in stored.places.items():
-        values = rows.values[dtype]
-        columns.update(
-            zip(
-                stored.names_of[dtype],
-                np.where(absent[places], stored.instead[dtype], values) if some else values,
-                strict=True,
-            )
-        )
+    for dtype, values in settled.values.items():
+        columns.update(zip(stored.names_of[dtype], values, strict=True))
     for column in plan.given.values():
         columns[column.name] = _given(column, given, len(t))
     for name in plan.moments:
         columns[name] = t.astype(np.float64)
     unsent = frozenset(name for name in plan.given if name not in given)
-    return Resolved(plan, columns, status, absent & stored.has_default, rows.event_us, unsent)
+    return Resolved(plan, columns, settled.status, settled.replaced, rows.event_us, unsent, settled.rungs)
+
+
+class _Settled(NamedTuple):
+    """What is made of the rows of a plan; all but `rungs` as in Resolved."""
+
+    status: NDArray[np.int8]
+    replaced: NDArray[np.bool_]
+    values: Mapping[DType, Array]
+    """By dtype, with the defaults. Shape (columns of the dtype, rows)."""
+    rungs: NDArray[np.int8] | None = None
+
+
+def _settled(stored: StoredColumns, rows: PlanRows, t: NDArray[np.int64]) -> _Settled:
+    row = row_status(rows.found, rows.event_us, rows.created_us, t, stored.ttl_us)[stored.view_of]
+    status = np.where(row == PRESENT, rows.states, row)
+    absent = status != PRESENT
+    if not np.count_nonzero(absent):
+        return _Settled(status, absent, rows.values)
+    values = {
+        dtype: np.where(absent[places], stored.instead[dtype], rows.values[dtype])
+        for dtype, places in stored.places.items()
+    }
+    return _Settled(status, absent & stored.has_default, values)
+
+
+def _settled_in_c(stored: StoredColumns, rows: PlanRows, t: NDArray[np.int64]) -> _Settled:
+    status, replaced = np.empty(rows.states.shape, np.int8), np.empty(rows.states.shape, np.bool_)
+    rungs, created_us = np.empty(len(t), np.int8), rows.created_us
+    absent = core.settle(
+        np.ascontiguousarray(rows.found),
+        np.ascontiguousarray(rows.event_us),
+        None if created_us is None else np.ascontiguousarray(created_us),
+        np.ascontiguousarray(rows.states),
+        np.ascontiguousarray(t),
+        stored.ttl_us,
+        stored.view_of,
+        stored.has_default,
+        status,
+        replaced,
+        rungs,
+    )
+    values = rows.values
+    if absent:
+        values = {dtype: rows.values[dtype].copy() for dtype in stored.places}
+        for dtype, places in stored.places.items():
+            core.fill(values[dtype], stored.instead[dtype], status, places)
+    return _Settled(status, replaced, values, rungs)
 
 
 def _given(column: Column, given: Mapping[str, Array], rows: int) -> Array:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lockstep import request
+from lockstep.compiled import core
 from lockstep.errors import LockstepError
 from lockstep.plan import Array, Plan
 from lockstep.request import Values
@@ -85,8 +86,11 @@ def one_by_one(
     return Joined(given, np.concatenate(times), list(map(len, times))), errors
 
 
-def _end_to_end(parts: Sequence[Column], lengths: list[int]) -> Column | None:
+def _end_to_end(parts: list[Column], lengths: list[int]) -> Column | None:
     """A column of all requests, each part as long as its request; None where the parts differ in type or length."""
+    if core is not None and (whole := core.join(parts, lengths)) is not None:
+        joined: Column = whole
+        return joined
     kind: Any = type(parts[0])
     if list(map(type, parts)).count(kind) < len(parts):
         parts, kind = list(map(_array, parts)), np.ndarray

@@ -11,15 +11,20 @@ import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from lockstep import resolve
 from lockstep.compiled import SWITCH, core
 from lockstep.compiled_rows import CompiledRows
 from lockstep.errors import LockstepError
 from lockstep.keys import KeySpace
 from lockstep.lookup import Lookup
+from lockstep.plan import Column, Given, JoinKey, Plan, Stored, StoredColumns, View
+from lockstep.plan import DType as ServedType
 from lockstep.request import Texts
+from lockstep.resolve import PlanRows
 from lockstep.schema import DType, Field
-from lockstep.status import Status
+from lockstep.status import Rung, Status
 from lockstep.unique_keys import GivenKeys
 from protos.lockstep.v1 import scorer_pb2 as pb
 from serving import convert, scoring
@@ -225,7 +230,199 @@ def _summed(row: bytes) -> bytes:
 def test_the_numbers_of_statuses_are_those_of_the_source() -> None:
     source = (ROOT / "lockstep" / "_core.c").read_text()
     numbers = f"PRESENT = {Status.PRESENT:d}, ABSENT = {Status.NULL:d}, NOT_FOUND = {Status.NOT_FOUND:d}"
+    numbers += f", STALE = {Status.STALE:d}, FUTURE = {Status.FUTURE:d}, UNREACHABLE = {Status.UNREACHABLE:d}"
     assert f"enum {{ {numbers} }};" in source
+    rungs = f"FRESH = {Rung.FRESH:d}, DEFAULTS = {Rung.DEFAULTS:d}, ALL_DEFAULTS = {Rung.ALL_DEFAULTS:d}"
+    assert f"enum {{ {rungs} }};" in source
+
+
+FOUND = [Status.PRESENT, Status.NOT_FOUND, Status.UNREADABLE, Status.UNREACHABLE]
+STATES = [Status.PRESENT, Status.NULL, Status.NOT_FOUND, Status.UNREADABLE]
+TIMES = st.integers(NOW - 3, NOW + 3) | st.sampled_from([-(2**63), 2**63 - 1, 0])
+
+
+def aged_plan() -> Plan:
+    """Three views, of which one never ages; columns of every type, with defaults and without."""
+    key = JoinKey("ip", "ip", ServedType.INT64)
+    views = [View("by_ip", (key,), 60, "it"), View("by_app", (key,), None, "it"), View("by_site", (key,), 0, "it")]
+    kinds: dict[ServedType, Any] = {
+        ServedType.FLOAT32: 0.5,
+        ServedType.FLOAT64: -1.5,
+        ServedType.INT64: 7,
+        ServedType.STRING: "none",
+    }
+    stored = [
+        Column(f"{view.name} {dtype.value}", dtype, Stored(view.name, dtype.value), default)
+        for place, view in enumerate(views)
+        for dtype, default in kinds.items()
+        if not (place == 1 and default == "none")
+    ]
+    stored += [
+        Column(f"bare {dtype.value}", dtype, Stored("by_ip", "bare")) for dtype in kinds if dtype.missing is not None
+    ]
+    ip = Column("ip", ServedType.INT64, Given("join_key"))
+    return Plan("shop", "s", tuple(views), (ip, *stored), tuple(column.name for column in stored))
+
+
+@st.composite
+def rows_of(draw: st.DrawFn, stored: StoredColumns) -> tuple[PlanRows, NDArray[np.int64]]:
+    """Rows of a plan as they could be found, many of them at the bounds of time, and t."""
+    count = draw(st.integers(0, 6))
+
+    def table(height: int, values: st.SearchStrategy[Any], dtype: Any) -> Any:
+        cells = draw(st.lists(values, min_size=height * count, max_size=height * count))
+        return np.array(cells, dtype).reshape(height, count)
+
+    views, found = len(stored.views), st.sampled_from(draw(st.lists(st.sampled_from(FOUND), min_size=1)))
+    ages = st.sampled_from([int(ttl) + step for ttl in stored.ttl_us.ravel() for step in (-1, 0, 1) if ttl < 2**60])
+    times = TIMES | ages.map(lambda age: NOW - age)
+    rows = PlanRows(
+        found=table(views, found, np.int8),
+        event_us=table(views, times, np.int64),
+        created_us=table(views, times, np.int64) if draw(st.booleans()) else None,
+        states=table(len(stored.columns), st.sampled_from(STATES), np.int8),
+        values={
+            dtype: table(
+                len(places), st.text(max_size=2) if dtype is ServedType.STRING else st.integers(0, 9), dtype.numpy
+            )
+            for dtype, places in stored.places.items()
+        },
+    )
+    return rows, np.full(count, NOW) + table(1, st.integers(-1, 1), np.int64)[0]
+
+
+PARTS = st.lists(
+    st.lists(NUMBERS, min_size=1, max_size=4).map(lambda values: np.array(values, np.int64)), min_size=1, max_size=5
+) | st.lists(
+    st.lists(st.floats(), min_size=1, max_size=4).map(lambda values: np.array(values, np.float64)),
+    min_size=1,
+    max_size=5,
+)
+
+
+class TestEndToEnd:
+    """`join`."""
+
+    @given(PARTS, st.data())
+    @PATIENT
+    def test_a_column_is_what_python_makes_of_its_parts(self, parts: list[Any], data: st.DataObject) -> None:
+        lengths = [len(part) if len(part) > 1 else data.draw(st.integers(1, 4)) for part in parts]
+        found = core.join(parts, lengths)
+        expected = np.concatenate(
+            [np.repeat(part, n) if len(part) == 1 else part for part, n in zip(parts, lengths, strict=True)]
+        )
+        assert (found.dtype, found.tobytes()) == (expected.dtype, expected.tobytes())
+
+    def test_one_part_of_the_right_length_is_taken_as_it_is(self) -> None:
+        part = np.arange(3)
+        assert core.join([part], [3]) is part
+        assert core.join([part[:1]], [2]).tolist() == [0, 0]
+
+    @pytest.mark.parametrize(
+        "parts",
+        [
+            pytest.param([np.arange(2), np.arange(3)], id="of another length"),
+            pytest.param([np.arange(2), np.arange(2.0)], id="of two types"),
+            pytest.param([np.arange(2), [0, 1]], id="a list"),
+            pytest.param([np.arange(2, dtype=np.int32)] * 2, id="of four bytes"),
+            pytest.param([np.arange(2), np.zeros((2, 1), np.int64)], id="a matrix"),
+            pytest.param([np.arange(2), np.arange(4)[::2]], id="with gaps"),
+            pytest.param([np.array(["a", "b"], object)] * 2, id="texts"),
+            pytest.param([np.arange(2), np.arange(2).astype(">i8")], id="of the other byte order"),
+        ],
+    )
+    def test_other_parts_are_left_to_python(self, parts: list[Any]) -> None:
+        assert core.join(parts, [2, 2]) is None
+
+    def test_lengths_that_are_none_are_refused(self) -> None:
+        for lengths in ([2, -2], [2, 2.0], [2, np.int64(2)], [2], (2, 2), [2, 2**70]):
+            with pytest.raises((TypeError, OverflowError)):
+                core.join([np.arange(2)] * 2, lengths)
+
+
+class TestJudged:
+    """`settle` and `fill`."""
+
+    @given(st.data())
+    @PATIENT
+    def test_every_value_is_what_python_makes_of_it(self, data: st.DataObject) -> None:
+        stored = aged_plan().stored_columns
+        rows, t = data.draw(rows_of(stored))
+        before = {dtype: values.copy() for dtype, values in rows.values.items()}
+        fast, slow = resolve._settled_in_c(stored, rows, t), resolve._settled(stored, rows, t)
+        assert fast.rungs is not None
+        np.testing.assert_array_equal(fast.rungs, resolve._rungs(slow.status))
+        for one, other in ((fast.status, slow.status), (fast.replaced, slow.replaced)):
+            assert (one.dtype, one.shape, one.tolist()) == (other.dtype, other.shape, other.tolist())
+        assert fast.values.keys() == slow.values.keys()
+        for dtype, values in slow.values.items():
+            assert fast.values[dtype].dtype == values.dtype
+            np.testing.assert_array_equal(fast.values[dtype], values)
+            np.testing.assert_array_equal(rows.values[dtype], before[dtype])  # what was found is as it was
+
+    def test_texts_are_held_and_let_go(self) -> None:
+        old, new = "".join(["o", "ld"]), "".join(["ne", "w"])
+        values, instead = np.array([[old, old, old]], object), np.array([[new]], object)
+        counts = sys.getrefcount(old), sys.getrefcount(new)
+        core.fill(values, instead, np.array([[1, 0, 2]], np.int8), np.array([0]))
+        assert values.tolist() == [[new, old, new]]
+        assert (sys.getrefcount(old), sys.getrefcount(new)) == (counts[0] - 2, counts[1] + 2)
+
+    def test_arguments_that_do_not_fit_each_other_are_refused(self) -> None:
+        def settle(**changed: Any) -> None:
+            good = {
+                "found": np.zeros((1, 3), np.int8),
+                "event": np.zeros((1, 3), np.int64),
+                "created": np.zeros((1, 3), np.int64),
+                "states": np.zeros((2, 3), np.int8),
+                "t": np.zeros(3, np.int64),
+                "ttl": np.zeros((1, 1), np.int64),
+                "view_of": np.zeros(2, np.int64),
+                "has_default": np.zeros((2, 1), np.bool_),
+                "status": np.zeros((2, 3), np.int8),
+                "replaced": np.zeros((2, 3), np.bool_),
+                "rungs": np.zeros(3, np.int8),
+            }
+            core.settle(*(changed.get(name, value) for name, value in good.items()))
+
+        settle()
+        settle(created=None)
+        for name, wrong in (
+            ("found", np.zeros((2, 3), np.int8)),
+            ("event", np.zeros((1, 4), np.int64)),
+            ("created", np.zeros((2, 3), np.int64)),
+            ("states", np.zeros((3, 3), np.int8)),
+            ("t", np.zeros(2, np.int64)),
+            ("ttl", np.zeros((1, 2), np.int64)),
+            ("view_of", np.array([0, 1])),
+            ("view_of", np.array([-1, 0])),
+            ("has_default", np.zeros((1, 1), np.bool_)),
+            ("status", np.zeros((2, 2), np.int8)),
+            ("replaced", np.zeros((1, 3), np.bool_)),
+            ("rungs", np.zeros(4, np.int8)),
+        ):
+            with pytest.raises(ValueError, match="do not fit"):
+                settle(**{name: wrong})
+        with pytest.raises(TypeError, match="status"):
+            settle(status=np.frombuffer(bytes(6), np.int8).reshape(2, 3))
+
+        values, instead = np.zeros((2, 3)), np.zeros((2, 1))
+        status, places = np.zeros((4, 3), np.int8), np.array([1, 3])
+        core.fill(values, instead, status, places)
+        for arguments in (
+            (values, instead[:1].copy(), status, places),
+            (values, instead, status[:, :2].copy(), places),
+            (values, instead, status, np.array([1, 4])),
+            (values, instead, status, np.array([-1, 1])),
+            (values, instead, status, np.array([1])),
+        ):
+            with pytest.raises(ValueError, match="do not fit"):
+                core.fill(*arguments)
+        for strange in (values.tolist(), values.astype("U3"), values.astype("M8[s]")):
+            with pytest.raises(TypeError, match="values"):
+                core.fill(strange, instead, status, places)
+        with pytest.raises(TypeError, match="instead"):
+            core.fill(values, instead.astype(np.float32), status, places)
 
 
 class TestCounts:

@@ -68,6 +68,105 @@ def test_every_value_is_what_it_was(case: tuple[list[tuple[str, int]], dict[str,
     np.testing.assert_array_equal(Graph(model).run(columns), expected)
 
 
+def beside(
+    groups: Sequence[Sequence[str]], kinds: dict[str, int], *, axis: int = 1, told: Sequence[int] = (), lone: str = ""
+) -> onnx.ModelProto:
+    """Lays groups of columns side by side, and those side by side as float32. `told`: the groups that are outputs
+    too; `lone`: a column that is also taken by itself.
+    """
+    nodes = [helper.make_node("Concat", group, [f"group {n}"], axis=axis) for n, group in enumerate(groups)]
+    nodes += [helper.make_node("Cast", [f"group {n}"], [f"float {n}"], to=FLOAT) for n in range(len(groups))]
+    parts = [f"float {n}" for n in range(len(groups))]
+    if lone:
+        nodes.append(helper.make_node("Cast", [lone], ["lone"], to=FLOAT))
+        parts.append("lone")
+    nodes.append(helper.make_node("Concat", parts, ["all"], axis=1))
+    width = sum(map(len, groups)) + bool(lone)
+    out = [helper.make_tensor_value_info("all", FLOAT, [None, width])]
+    out += [helper.make_tensor_value_info(f"group {n}", kinds[groups[n][0]], [None, len(groups[n])]) for n in told]
+    taken = [helper.make_tensor_value_info(name, kind, [None, 1]) for name, kind in kinds.items()]
+    made = helper.make_graph(nodes, "all", taken, out)
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+KINDS: dict[str, int] = {"a": FLOAT, "i": INT64, "b": FLOAT, "j": INT64, "c": FLOAT, "x": DOUBLE, "never taken": FLOAT}
+BY_KIND = {kind: [name for name, other in KINDS.items() if other == kind][:3] for kind in (FLOAT, INT64, DOUBLE)}
+GROUPS = st.sampled_from([*BY_KIND.values()]).flatmap(lambda names: st.lists(st.sampled_from(names), min_size=1))
+
+
+@given(st.data())
+@PATIENT
+def test_columns_that_a_graph_lays_side_by_side_come_so_and_every_value_is_what_it_was(data: st.DataObject) -> None:
+    groups = data.draw(st.lists(GROUPS, min_size=1, max_size=5))
+    told = data.draw(st.sets(st.integers(0, len(groups) - 1)))
+    lone = data.draw(st.sampled_from(["", *KINDS]))
+    model = beside(groups, KINDS, axis=data.draw(st.sampled_from([1, -1])), told=sorted(told), lone=lone)
+    rows = data.draw(st.integers(0, 4))
+    values = {
+        name: np.arange(7 * place, 7 * place + rows).astype(NUMPY[kind])
+        for place, (name, kind) in enumerate(KINDS.items())
+    }
+    feeds = {name: one.reshape(-1, 1) for name, one in values.items()}
+    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(["all"], feeds)[0]
+    found = joined(model.SerializeToString())
+    assert found is not None
+    onnx.checker.check_model(onnx.load_from_string(found.model))
+    laid = [list(group) for n, group in enumerate(groups) if n not in told]
+    assert [list(names) for name, names in found.columns.items() if name.startswith("group")] == laid
+    it = Graph(model.SerializeToString())
+    assert set(it.inputs) == set(KINDS)
+    np.testing.assert_array_equal(it.run(values), expected)
+
+
+def test_columns_that_lie_side_by_side_need_no_node() -> None:
+    found = joined(beside([["c", "a"], ["i", "j"]], KINDS, lone="b").SerializeToString())
+    assert found is not None
+    assert found.columns == {
+        "group 0": ("c", "a"),
+        "group 1": ("i", "j"),
+        "lockstep/tensor(float)": ("b", "never taken"),
+    }
+    after = onnx.load_from_string(found.model)
+    assert [node.op_type for node in after.graph.node] == ["Split", "Cast", "Cast", "Cast", "Concat"]
+    assert [one.name for one in after.graph.input] == ["x", *found.columns]
+
+
+def test_graphs_within_a_graph_keep_the_names_that_they_may_use() -> None:
+    model = beside([["a", "b"]], {"a": FLOAT, "b": FLOAT})
+    yes = helper.make_node("Constant", [], ["yes"], value=helper.make_tensor("yes", TensorProto.BOOL, [], [True]))
+    branch = helper.make_graph(
+        [helper.make_node("Concat", ["group 0", "a"], ["branch"], axis=1)],
+        "branch",
+        [],
+        [helper.make_tensor_value_info("branch", FLOAT, None)],
+    )
+    either = helper.make_node("If", ["yes"], ["either"], then_branch=branch, else_branch=branch)
+    model.graph.node.extend([yes, either])
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("either", FLOAT, None))
+    found = joined(model.SerializeToString())
+    assert found is not None
+    assert list(found.columns.values()) == [("a", "b")]
+    columns = {"a": np.array([1], np.float32), "b": np.array([2], np.float32)}
+    assert Graph(model.SerializeToString()).run(columns).tolist() == [[1.0, 2.0, 1.0]]
+
+
+@pytest.mark.parametrize("change", ["axis", "domain", "kinds", "name", "twice"])
+def test_a_node_that_does_anything_else_stays(change: str) -> None:
+    model = beside([["a", "b"]], {"a": FLOAT, "b": DOUBLE if change == "kinds" else FLOAT, "c": FLOAT})
+    node = model.graph.node[0]
+    if change == "axis":
+        node.attribute[0].i = 0
+    elif change == "domain":
+        node.domain = "someone.elses"
+    elif change == "name":
+        node.output[0] = "lockstep/tensor(float)"
+    elif change == "twice":
+        model.graph.node.append(node)
+    found = joined(model.SerializeToString())
+    assert found is not None
+    assert [one.op_type for one in onnx.load_from_string(found.model).graph.node[:2]] == ["Split", "Concat"]
+
+
 def test_columns_of_a_type_become_one_input_and_all_else_stays() -> None:
     before = graph(MIXED)
     found = joined(before.SerializeToString())
