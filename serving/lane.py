@@ -2,7 +2,8 @@
 
 Nobody waits for a fixed time: an idle lane starts as soon as the event loop brings no further request, a few turns
 after the first. While a batch is under way, requests gather, and leave together when it is done, or when the store has
-kept it waiting for a moment. What one request does wrong, or how little time it has, is its own affair.
+kept it waiting for a moment; where those who were just answered have been coming back at once, with them
+(`serving.company`). What one request does wrong, or how little time it has, is its own affair.
 """
 
 import asyncio
@@ -18,8 +19,8 @@ from numpy.typing import NDArray
 from lockstep.bundle import Bundle
 from lockstep.errors import Overloaded
 from lockstep.resolve import Resolved, resolve
-from lockstep.status import Rung
 from serving.answers import Scores, ViewSummary
+from serving.company import Company
 from serving.metrics import (
     ANSWER,
     BEGAN,
@@ -35,7 +36,7 @@ from serving.metrics import (
 )
 from serving.reading import Read, Rows, found, unreachable
 from serving.room import Room
-from serving.scoring import parts, scored, summaries
+from serving.scoring import parts, scored, summaries, worst_rungs
 from serving.strict import refusal
 from serving.together import Joined, Unchecked, one_by_one, together
 from serving.waiting import SharedRead, Waiting
@@ -75,6 +76,7 @@ class Lane:
         self._meter, self._room = meter, room
         self.bundle, self._read = bundle, read
         self._max_rows, self._batch_rows, self._hold_s = max_rows, batch_rows, hold_s
+        self._company = Company()
         self._waiting: deque[Waiting] = deque()
         self._rows_waiting = 0
         self._under_way: set[asyncio.Task[None]] = set()
@@ -108,22 +110,22 @@ class Lane:
         `strict` one with RowRefused or RowUnreachable for an answer below the first rung. Else a store or a model that
         fails is no error: the rung says so.
         """
-        waiting = Waiting(request, read_by_s, strict=strict)
         if self._room is not None:
-            self._enter(waiting, self._room, answer_by_s - time.monotonic())
+            self._enter(request.rows, self._room, answer_by_s - time.monotonic())
+        waiting = Waiting(request, read_by_s, self._room, strict=strict)
         self._waiting.append(waiting)
         self._rows_waiting += waiting.rows
+        self._company.came()
         self._wake(asyncio.get_running_loop())
         return waiting
 
-    def _enter(self, waiting: Waiting, room: Room, left_s: float) -> None:
-        """Take room for it until it is done."""
+    def _enter(self, rows: int, room: Room, left_s: float) -> None:
+        """Take room for a request, which gives it back when it is done."""
         try:
-            room.take(waiting.rows, left_s)
+            room.take(rows, left_s)
         except Overloaded:
             self._drop(Dropped.OVERLOAD)
             raise
-        waiting.add_done_callback(lambda _: room.give_back(waiting.rows))
 
     def _drop(self, why: Dropped) -> None:
         if self._meter is not None:
@@ -157,11 +159,15 @@ class Lane:
         """Let the loop turn while requests come in: what other connections have received needs a turn or two."""
         waiting = len(self._waiting)
         quiet = quiet + 1 if waiting == seen else 0
-        if quiet < QUIET_TURNS and waiting < MOST_GATHERED:
+        if (quiet < QUIET_TURNS or self._is_expecting()) and waiting < MOST_GATHERED:
             loop.call_soon(self._gather, loop, waiting, quiet)
         else:
             self._woken = False
             self._start()
+
+    def _is_expecting(self) -> bool:
+        """Whether it is worth a moment to wait for more. The loop goes on turning: its timers know no moments."""
+        return self._rows_waiting < MANY_ROWS and self._company.expected
 
     def _start(self) -> None:
         if self._overtaking is not None:
@@ -256,13 +262,12 @@ class Lane:
         resolved = resolve(self.bundle.plan, rows, joined.given, joined.t)
         lengths, manifest = joined.lengths, self.bundle.manifest
         scores, rungs = scored(self.bundle, resolved, lengths)
-        outcomes = summaries(resolved, lengths)
-        for one, part, views in zip(batch, parts(lengths), outcomes, strict=True):
+        outcomes, worst = summaries(resolved, lengths), worst_rungs(rungs, lengths)
+        for one, part, views, rung in zip(batch, parts(lengths), outcomes, worst, strict=True):
             refused = refusal(resolved, rungs, part) if one.strict else None
             if refused is not None and not one.done():
                 one.set_exception(refused)
             if not one.done():
-                rung = Rung(int(rungs[part].max()))
                 one.set_result(Scores(scores[part], manifest.name, manifest.version, views, rung))
         self._count(joined, resolved, rungs, outcomes, [one.since_s for one in batch])
 
@@ -279,6 +284,7 @@ class Lane:
         if marks is None:
             return
         marks[ANSWER] = time.perf_counter()
+        self._company.answered(len(joined.lengths), marks[ANSWER] - marks[BEGAN])
         if self._room is not None:
             self._room.worked(marks[ANSWER] - marks[READ] + marks[CHECK] - marks[BEGAN], len(joined.t))
         if self._meter is not None:

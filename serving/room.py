@@ -38,6 +38,8 @@ class Room:
         self._rows = self._requests = 0
         self._row_s = deque[float](maxlen=RECENT)
         """The work on a row, of the last batches."""
+        self._least_s = 0.0
+        """The least of them."""
         self._say_again_s = 0.0
 
     @staticmethod
@@ -80,11 +82,12 @@ class Room:
     @property
     def _backlog_s(self) -> float:
         """How long the work on all that is here takes; 0 where it is little."""
-        return self._rows * min(self._row_s, default=0.0) if self._requests >= MANY else 0.0
+        return self._rows * self._least_s if self._requests >= MANY else 0.0
 
     def worked(self, seconds: float, rows: int) -> None:
         """So long it took to check and to answer a batch of so many rows, without the wait for the store."""
         self._row_s.append(seconds / rows)
+        self._least_s = min(self._row_s)
 
     def give_back(self, rows: int) -> None:
         """A request of so many rows has left."""

@@ -77,6 +77,7 @@ def unary(
 ) -> Callable[..., Awaitable[bytes]]:
     """The handler of a unary method, as gRPC calls it: the bytes of a message in, those of the reply out."""
 
+    @http2.at_once
     async def guarded(message: bytes, context: grpc.aio.ServicerContext) -> bytes:
         began_s, request = time.perf_counter(), None
         try:

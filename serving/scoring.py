@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from lockstep.status import Rung, Status
 from serving.answers import ViewSummary
 from serving.metrics import MODEL, TRANSFORM, current
 
-__all__ = ["parts", "scored", "summaries"]
+__all__ = ["parts", "scored", "summaries", "worst_rungs"]
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +68,18 @@ def _run(bundle: Bundle, columns: Mapping[str, Array], rows: int, *, alone: bool
 
 def _facts(bundle: Bundle) -> dict[str, str]:
     return {"model": bundle.manifest.name, "version": bundle.manifest.version}
+
+
+def worst_rungs(rungs: NDArray[np.int8], lengths: Sequence[int]) -> list[Rung]:
+    """Of each request; `rungs` of all rows, `lengths` are the requests' rows, in order."""
+    worst = rungs
+    if len(rungs) > len(lengths):
+        worst = np.maximum.reduceat(rungs, [0, *accumulate(lengths[:-1])])
+    return [_RUNGS[rung] for rung in worst.tolist()]
+
+
+_RUNGS = tuple(Rung)
+"""By their numbers."""
 
 
 def summaries(resolved: Resolved, lengths: Sequence[int]) -> list[tuple[ViewSummary, ...]]:

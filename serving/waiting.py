@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from serving.answers import Scores
 from serving.reading import said_late
+from serving.room import Room
 from serving.together import Unchecked
 
 __all__ = ["SharedRead", "Waiting"]
@@ -14,8 +15,10 @@ __all__ = ["SharedRead", "Waiting"]
 class Waiting(asyncio.Future[Scores]):
     """A request in the lane, and the promise of its answer. Whoever cancels it wants no answer any more."""
 
-    def __init__(self, request: Unchecked, read_by_s: float, *, strict: bool) -> None:
+    def __init__(self, request: Unchecked, read_by_s: float, room: Room | None = None, *, strict: bool) -> None:
+        """`room`: what it takes up room of until it is done."""
         super().__init__()
+        self._room = room
         self.request = request
         self.columns = tuple(request.columns)
         self.rows = request.rows
@@ -25,12 +28,29 @@ class Waiting(asyncio.Future[Scores]):
         self.since_s = time.perf_counter()
         self.batch: SharedRead | None = None
 
+    def set_result(self, result: Scores) -> None:
+        """As a future."""
+        super().set_result(result)
+        self._leave()
+
+    def set_exception(self, exception: type[BaseException] | BaseException) -> None:
+        """As a future."""
+        super().set_exception(exception)
+        self._leave()
+
     def cancel(self, msg: object = None) -> bool:
         """As a future; a batch that nobody waits for any more needs no rows."""
         cancelled = super().cancel(msg)
-        if cancelled and self.batch is not None:
-            self.batch.end_if_done()
+        if cancelled:
+            self._leave()
+            if self.batch is not None:
+                self.batch.end_if_done()
         return cancelled
+
+    def _leave(self) -> None:
+        """Give the room back. Not as a callback: that would cost each request a turn of the loop."""
+        if self._room is not None:
+            self._room.give_back(self.rows)
 
 
 class SharedRead:

@@ -5,6 +5,7 @@ the calls that a read of the socket brings begin together, and their replies lea
 7541 (HPACK, by the `hpack` package), gRPC's PROTOCOL-HTTP2.md. docs/adr/0008 says why.
 """
 
+from serving.http2.doing import at_once
 from serving.http2.server import Server
 
-__all__ = ["Server"]
+__all__ = ["Server", "at_once"]

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 
 import grpc
 
+from serving.http2.doing import Doing, begins_at_once
 from serving.http2.frames import ErrorCode, reset
 from serving.http2.headers import Metadata, Opening
 from serving.http2.intake import Intake, Lender, Overrun
@@ -62,7 +63,7 @@ class Call:
         self._loop = asyncio.get_running_loop()
         self._wire, self.stream, self._opening, self._handler = wire, stream, opening, handler
         self._intake: Intake | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | Doing | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._at_s: float | None = None
         self._leaving = self._peer_done = False
@@ -184,13 +185,20 @@ class Call:
     # ---- the handler
 
     def _start(self, message: bytes) -> None:
-        self._work(self._streaming(message) if self._handler.response_streaming else self._unary(message))
+        handler = self._handler
+        if handler.response_streaming:
+            self._work(self._streaming(message))
+        elif begins_at_once(handler.unary_unary):
+            self._task = doing = Doing(self._unary(message), self._left)
+            doing.begin()
+        else:
+            self._work(self._unary(message))
 
     def _work(self, doing: Coroutine[Any, Any, None]) -> None:
-        self._task = self._loop.create_task(doing)
-        self._task.add_done_callback(self._left)
+        self._task = task = self._loop.create_task(doing)
+        task.add_done_callback(self._left)
 
-    def _left(self, task: "asyncio.Task[None]") -> None:
+    def _left(self, task: "asyncio.Task[None] | Doing") -> None:
         """The handler is done. Whatever it ended with, its call gets a status."""
         self._task = None
         if task.cancelled():
