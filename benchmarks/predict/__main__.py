@@ -4,7 +4,7 @@
 
 Sides, each a process of its own, on one machine, Redis, model and set of rows:
 
-- `ours`: `lockstep serve`, one worker.
+- `ours`: `lockstep serve`, one worker; `two_workers`: with two, each on a core that the others use too.
 - `feast`: a service on Feast's SDK and scikit-learn (peers/feast_sklearn.py).
 - `stock`: the best that stock parts allow, Feast's SDK on asyncio and ONNX Runtime (peers/best_stock.py).
 - `echo`: the floor, a grpc.aio server that takes and sends the same bytes and does nothing else (peers/echo.py).
@@ -16,10 +16,11 @@ are drawn from the click log. Every side answers every request once before anyth
 round is compared too; one that is missing or |Δp| > 1e-6 away ends the run.
 
 The load (load.py) is the same for all sides: `unary_N` has N callers with a row a call, `hundred_8` 8 callers with a
-hundred candidates, `stream` 4 streams with 64 requests each on the way, `open` calls at half of the scorer's peak rate,
-`carried_8` 8 callers by the Open Inference Protocol. A rate is that of the answers within the round, a CPU time user
-and system time of the server's process tree for each answer. The sides take turns; ratios are of turns in the same
-round, and their median counts.
+hundred candidates, `hundred_16` 16 of them on 8 connections, which the system spreads over the workers, `stream` 4
+streams with 64 requests each on the way, `open` calls at half of the scorer's peak rate, `carried_8` 8 callers by the
+Open Inference Protocol. A rate is that of the answers within the round, a CPU time user and system time of the
+server's process tree for each answer. The sides take turns; ratios are of turns in the same round, and their median
+counts.
 
 `p99_over_echo` compares the 99th percentiles of `open`; `cold_start_s` is the time from the start of the process to
 the first score, `worker_mb` its resident memory after all that load.
@@ -57,12 +58,13 @@ SAME: Final = 1e-6
 OPEN, UNARY = "open", "unary_"
 
 _EACH: Final = {"ours": ONE, "echo": ECHO, "feast": ONE, "stock": ONE}
-SIDES: Final = (*_EACH, "carried", "mlserver")
+SIDES: Final = (*_EACH, "two_workers", "carried", "mlserver")
 LOADS: Final = (
     Load("unary_8", PREDICT, _EACH, partial(Closed, 8), 4, 5),
     Load("unary_1", PREDICT, _EACH, partial(Closed, 1), 2, 3),
     Load("unary_32", PREDICT, _EACH, partial(Closed, 32), 2, 3),
     Load("hundred_8", PREDICT, dict.fromkeys(("ours", "feast", "stock"), HUNDRED), partial(Closed, 8), 4, 5),
+    Load("hundred_16", PREDICT, {"two_workers": HUNDRED}, partial(Closed, 16, connections=8), 4, 5),
     Load("stream", STREAM, {"ours": ONE, "echo": ECHO}, partial(Streams, 4, 64), 3, 5),
     Load(OPEN, PREDICT, {"ours": ONE, "echo": ECHO}, partial(Open, 0.0), 5, 5),
     Load("carried_8", INFER, dict.fromkeys(("carried", "mlserver"), ALL_FEATURES), partial(Closed, 8), 3, 5),
@@ -73,6 +75,7 @@ LOAD_NAMES: Final = tuple(load.name for load in LOADS)
 ANSWERING: Final = {
     "feast": (PREDICT, (ONE, HUNDRED)),
     "stock": (PREDICT, (ONE, HUNDRED)),
+    "two_workers": (PREDICT, (HUNDRED,)),
     "carried": (INFER, (ALL_FEATURES,)),
     "mlserver": (INFER, (ALL_FEATURES,)),
 }
@@ -105,7 +108,11 @@ class Scope:
 
 
 QUICK: Final = Scope(
-    Size(clicks=20_000, days=3), sides=(*_EACH, "carried"), requests={ONE: 100, HUNDRED: 20}, cold_starts=1, seconds=0.4
+    Size(clicks=20_000, days=3),
+    sides=(*_EACH, "two_workers", "carried"),
+    requests={ONE: 100, HUNDRED: 20},
+    cold_starts=1,
+    seconds=0.4,
 )
 """Whether it works, not how fast. Without MLServer, which would first have to be installed."""
 
@@ -146,6 +153,7 @@ def peers(data: Data, names: Sequence[str], ours: Side, asked: Mapping[str, Mess
         "echo": partial(peer, data, "echo", reply.hex()),
         "feast": partial(peer, data, "feast_sklearn"),
         "stock": partial(peer, data, "best_stock"),
+        "two_workers": partial(lockstep, data, workers=2),
         "carried": lambda: lockstep(data, publish(data)),
         "mlserver": partial(mlserver, data),
     }

@@ -1,4 +1,4 @@
-"""Callers on one connection: closed-loop for throughput, open-loop for latency, streams.
+"""Callers on one connection or several: closed-loop for throughput, open-loop for latency, streams.
 
 In a closed loop each caller asks again when it has its answer. In an open loop calls leave at fixed times, and a
 latency counts from the time at which its call should have left. One thread and no event loop: `select` waits to the
@@ -32,6 +32,8 @@ class Closed:
 
     callers: int
     seconds: float
+    connections: int = 1
+    """Each caller keeps to one of them."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Streams:
 
 
 Order = Closed | Open | Streams
+Stream = tuple[Connection, int]
+"""One stream of a connection."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,12 @@ class Seen:
     failed: int = 0
 
 
-def carry_out(order: Order, connection: Connection, messages: Messages, first: int) -> Seen:
-    """Carry out an order, beginning with the message at `first`. Raises OSError, TimeoutError where nothing comes."""
-    round_ = _Round(connection, messages, first)
+def carry_out(order: Order, connections: Sequence[Connection], messages: Messages, first: int) -> Seen:
+    """Carry out an order, beginning with the message at `first`; only closed loops use more than one connection.
+
+    Raises OSError, TimeoutError where nothing comes.
+    """
+    round_ = _Round(connections, messages, first)
     match order:
         case Closed():
             round_.closed(order)
@@ -95,18 +102,20 @@ def carry_out(order: Order, connection: Connection, messages: Messages, first: i
 class _Round:
     """One order on its way."""
 
-    def __init__(self, connection: Connection, messages: Messages, first: int) -> None:
+    def __init__(self, connections: Sequence[Connection], messages: Messages, first: int) -> None:
         self.seen = Seen()
-        self._connection, self._messages, self._next = connection, messages, first
-        self._sent: dict[int, deque[tuple[int, float]]] = {}
-        """By stream the requests on their way: the place of each, and when it should have left."""
+        self._connections = {connection.socket: connection for connection in connections}
+        self._messages, self._next = messages, first
+        self._sent: dict[Stream, deque[tuple[int, float]]] = {}
+        """The requests on their way: the place of each, and when it should have left."""
 
     def closed(self, order: Closed) -> None:
         """Every caller asks, and asks again when its call has ended."""
         start = time.perf_counter()
         until, in_time = start + order.seconds, 0
-        for _ in range(order.callers):
-            self._call(time.perf_counter())
+        connections = list(self._connections.values())
+        for caller in range(order.callers):
+            self._call(connections[caller % len(connections)], time.perf_counter())
         while self._sent:
             for stream, message, now in self._events(PATIENCE_S):
                 if message is not ENDED:
@@ -115,17 +124,18 @@ class _Round:
                     continue
                 self._ended(stream)
                 if now < until:
-                    self._call(time.perf_counter())
+                    self._call(stream[0], time.perf_counter())
         self.seen.rate = in_time / order.seconds
 
     def open(self, order: Open) -> None:
         """Calls leave when they are due, whether or not others have ended."""
+        (connection,) = self._connections.values()
         due = (time.perf_counter() + LEAD_S + np.arange(0, order.seconds, 1 / order.rate)).tolist()
         left = 0
         while left < len(due) or self._sent:
             while self._room(due, left) and due[left] <= (now := time.perf_counter()):
                 self.seen.late_s.append(now - due[left])
-                self._call(due[left])
+                self._call(connection, due[left])
                 left += 1
             next_due = self._room(due, left)
             wait_s = due[left] - time.perf_counter() if next_due else PATIENCE_S
@@ -142,10 +152,11 @@ class _Round:
 
     def streams(self, order: Streams) -> None:
         """Every stream keeps so many requests on their way, until the time is over."""
+        (connection,) = self._connections.values()
         start = time.perf_counter()
         until, in_time = start + order.seconds, 0
         for _ in range(order.streams):
-            stream = self._connection.begin()
+            stream = connection, connection.begin()
             self._sent[stream] = deque()
             for _ in range(order.ahead):
                 self._send(stream)
@@ -159,7 +170,7 @@ class _Round:
                 if now < until:
                     self._send(stream)
                 elif not self._sent[stream]:
-                    self._connection.end(stream)
+                    connection.end(stream[1])
         self.seen.rate = in_time / order.seconds
 
     def _message(self) -> tuple[int, bytes]:
@@ -167,35 +178,35 @@ class _Round:
         self._next += 1
         return place, self._messages.requests[place]
 
-    def _call(self, due: float) -> None:
+    def _call(self, connection: Connection, due: float) -> None:
         place, message = self._message()
-        self._sent[self._connection.call(message)] = deque([(place, due)])
+        self._sent[connection, connection.call(message)] = deque([(place, due)])
 
-    def _send(self, stream: int) -> None:
+    def _send(self, stream: Stream) -> None:
         place, message = self._message()
-        self._connection.send(stream, message)
+        stream[0].send(stream[1], message)
         self._sent[stream].append((place, time.perf_counter()))
 
-    def _events(self, wait_s: float, *, due: bool = False) -> Iterator[tuple[int, bytes | None, float]]:
+    def _events(self, wait_s: float, *, due: bool = False) -> Iterator[tuple[Stream, bytes | None, float]]:
         """Send what was written; then what comes within some time, and when it was read.
 
         Raises TimeoutError where nothing comes, unless the next call is due then.
         """
-        connection = self._connection
-        full = [connection.socket] if connection.flush() else []
-        readable, writable, _ = select([connection.socket], full, [], wait_s)
-        if readable:
+        full = [one for one, connection in self._connections.items() if connection.flush()]
+        readable, writable, _ = select(list(self._connections), full, [], wait_s)
+        for one in readable:
+            connection = self._connections[one]
             events, now = connection.receive(), time.perf_counter()
             for stream, message in events:
-                yield stream, message, now
-        elif not writable and not due:
+                yield (connection, stream), message, now
+        if not (readable or writable or due):
             raise TimeoutError(f"no answer for {wait_s} s")
 
-    def _note(self, stream: int, message: bytes, now: float) -> None:
+    def _note(self, stream: Stream, message: bytes, now: float) -> None:
         place, due = self._sent[stream].popleft()
         self.seen.replies.append((place, message))
         self.seen.latency_s.append(now - due)
 
-    def _ended(self, stream: int) -> None:
+    def _ended(self, stream: Stream) -> None:
         """Note that a stream has ended; what was still on its way there has failed."""
         self.seen.failed += len(self._sent.pop(stream))

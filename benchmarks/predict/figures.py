@@ -20,12 +20,23 @@ _RATIOS: Final = {
 }
 """By name: load and side, over load and side, of which figure. Feast's service has no streams: its calls count."""
 
+_SCORES: Final = {
+    "scores_per_second": ("hundred_16", "two_workers"),
+    "scores_per_second_one_worker": ("hundred_8", "ours"),
+}
+"""By name: the load and the side whose scores are counted."""
+
 
 def headline(found: Mapping[str, Measured]) -> dict[str, float | None]:
     """The figures by name; None for those whose loads or sides were left out."""
     figures = {name: _ratio(found, *parts) for name, parts in _RATIOS.items()}
-    hundred = found.get("hundred_8")
-    return {**figures, "scores_per_second": None if hundred is None else CANDIDATES * hundred.median("ours", "rate")}
+    return {**figures, **{name: _scores(found, *parts) for name, parts in _SCORES.items()}}
+
+
+def _scores(found: Mapping[str, Measured], load: str, side: str) -> float | None:
+    if load not in found or side not in found[load].turns:
+        return None
+    return CANDIDATES * found[load].median(side, "rate")
 
 
 def _ratio(found: Mapping[str, Measured], over: str, side: str, under: str, other: str, what: str) -> float | None:
@@ -45,6 +56,6 @@ def sentences(figures: Mapping[str, Any]) -> Iterator[str]:
                 f"p50 {one['p50_ms']:>8,.2f} ms  p99 {one['p99_ms']:>8,.2f} ms  CPU {one['cpu_us']:>8,.0f} µs a call"
             )
             yield f"{load:10} {side:9} {one['rate']:>9,.0f}/s  {times}"
-    for name in (*_RATIOS, "scores_per_second", "cold_start_s", "worker_mb"):
+    for name in (*_RATIOS, *_SCORES, "cold_start_s", "worker_mb"):
         value = figures[name]
         yield f"{name}: {'not measured' if value is None else f'{value:,.4g}'}"

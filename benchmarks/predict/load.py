@@ -7,7 +7,7 @@ they are measured, and no rung of a fallback ladder counts as an answer.
 import gc
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
 from typing import Any, Final
@@ -139,12 +139,11 @@ def _live(pipe: "Pipe[Any, Any]", messages: Mapping[str, Messages]) -> None:
 
 
 def _report(messages: Messages, target: Target, order: Order, first: int) -> Report:
-    connection = Connection(target.address, target.method)
-    cpu, started = time.process_time(), time.perf_counter()
-    try:
-        seen = carry_out(order, connection, messages, first)
-    finally:
-        connection.close()
+    count = order.connections if isinstance(order, Closed) else 1
+    with ExitStack() as stack:
+        connections = [stack.enter_context(closing(Connection(target.address, target.method))) for _ in range(count)]
+        cpu, started = time.process_time(), time.perf_counter()
+        seen = carry_out(order, connections, messages, first)
     used = (time.process_time() - cpu) / (time.perf_counter() - started)
     differing = _differing(messages, target.method, seen)
     return Report(seen.rate, np.array(seen.latency_s), np.array(seen.late_s), seen.failed, differing, used)

@@ -80,11 +80,12 @@ def _ending(process: "subprocess.Popen[Any]") -> Iterator[None]:
 
 
 @contextmanager
-def lockstep(data: Data, models: Path | None = None) -> Iterator[Side]:
+def lockstep(data: Data, models: Path | None = None, *, workers: int = 1) -> Iterator[Side]:
     """The scorer, as its users start it, on the home's models or on those of another folder."""
     command = [str(Path(sys.executable).with_name("lockstep")), "serve", "--port", "0"]
-    command += ["--models", str(models or data.home.models)]
-    env, log = environment(data.home, data.redis_url), (models or data.home.models).with_name("lockstep.log")
+    command += ["--models", str(models or data.home.models), "--workers", str(workers)]
+    log = (models or data.home.models).with_name("lockstep.log" if workers == 1 else f"lockstep-{workers}.log")
+    env = environment(data.home, data.redis_url)
     with started(command, env, log, LOCKSTEP_READY) as side:
         yield side
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import ExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,8 @@ def test_on_a_small_home_every_side_answers_and_all_scores_agree(
     assert all(measured.values())
     sides = {load: set(found) for load, found in figures["loads"].items()}
     assert sides["unary_8"] == {"ours", "echo", "feast", "stock"}
-    assert figures["rows_compared"] == 2 * (100 + 20 * 100) + 100
+    assert sides["hundred_16"] == {"two_workers"}
+    assert figures["rows_compared"] == 2 * (100 + 20 * 100) + 20 * 100 + 100
     assert figures["max_difference"] <= 1e-6
     assert f"{figures['rows_compared']} rows score alike on all sides" in "\n".join(sentences(figures))
 
@@ -76,14 +77,14 @@ async def same(message: bytes) -> bytes:
 
 async def seen(address: str, order: Order, messages: list[bytes]) -> Seen:
     """What a generator in a thread sees."""
-    connection = Connection(address, STREAM if isinstance(order, Streams) else PREDICT)
-    try:
-        return await asyncio.to_thread(carry_out, order, connection, Messages(messages, None), 0)
-    finally:
-        connection.close()
+    method = STREAM if isinstance(order, Streams) else PREDICT
+    with ExitStack() as stack:
+        count = order.connections if isinstance(order, Closed) else 1
+        connections = [stack.enter_context(closing(Connection(address, method))) for _ in range(count)]
+        return await asyncio.to_thread(carry_out, order, connections, Messages(messages, None), 0)
 
 
-ORDERS = [Closed(1, 0.2), Closed(8, 0.2), Open(200, 0.2), Streams(3, 16, 0.2)]
+ORDERS = [Closed(1, 0.2), Closed(8, 0.2), Closed(6, 0.2, connections=4), Open(200, 0.2), Streams(3, 16, 0.2)]
 
 
 @pytest.mark.parametrize("order", ORDERS, ids=repr)
@@ -202,8 +203,10 @@ def test_a_ratio_is_the_median_of_those_of_turns_in_one_round() -> None:
 
 def test_what_was_left_out_is_null() -> None:
     found = headline({"hundred_8": Measured({"ours": turns(100, 200, 300)})})
-    assert found["scores_per_second"] == 20_000
-    assert {value for name, value in found.items() if name != "scores_per_second"} == {None}
+    assert found["scores_per_second_one_worker"] == 20_000
+    assert {value for name, value in found.items() if name != "scores_per_second_one_worker"} == {None}
+    found = headline({"hundred_16": Measured({"two_workers": turns(200, 300, 400)})})
+    assert found["scores_per_second"] == 30_000
 
 
 def test_names_that_there_are_not_are_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
