@@ -982,6 +982,63 @@ tally(PyObject *module, PyObject *const *given, Py_ssize_t count)
     Py_RETURN_NONE;
 }
 
+/* ---- Values, put into the buckets of histograms: serving.metrics.histogram. */
+
+/* The first bound that the value is within; behind the last one for what is beyond all of them, or no number. */
+static npy_intp
+bucket_of(const double *bounds, npy_intp count, double value)
+{
+    npy_intp low = 0, high = value == value ? count : 0;
+    if (!high) {
+        return count;
+    }
+    while (low < high) {
+        npy_intp middle = low + (high - low) / 2;
+        if (bounds[middle] < value) {
+            low = middle + 1;
+        }
+        else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+static PyObject *
+spread(PyObject *module, PyObject *const *given, Py_ssize_t count)
+{
+    if (!expects(count, 5, "spread")) {
+        return NULL;
+    }
+    PyArrayObject *bounds = array(given[0], NPY_FLOAT64, 1, TO_READ, "bounds");
+    PyArrayObject *counts = array(given[1], NPY_INT64, 2, TO_WRITE, "counts");
+    PyArrayObject *totals = array(given[2], NPY_FLOAT64, 1, TO_WRITE, "totals");
+    PyArrayObject *values = array(given[3], NPY_FLOAT64, 2, TO_READ, "values");
+    PyArrayObject *where = given[4] == Py_None ? NULL : array(given[4], NPY_BOOL, 2, TO_READ, "where");
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    npy_intp quantities = PyArray_DIM(values, 0), each = PyArray_DIM(values, 1), known = PyArray_DIM(bounds, 0);
+    if (PyArray_DIM(counts, 0) != quantities || PyArray_DIM(counts, 1) != known + 1 || PyArray_DIM(totals, 0) != quantities ||
+        (where != NULL && (PyArray_DIM(where, 0) != quantities || PyArray_DIM(where, 1) != each))) {
+        PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
+        return NULL;
+    }
+    const double *bound = PyArray_DATA(bounds), *value = PyArray_DATA(values);
+    const npy_bool *chosen = where == NULL ? NULL : PyArray_DATA(where);
+    for (npy_intp i = 0; i < quantities; i++) {
+        int64_t *to = PyArray_GETPTR2(counts, i, 0);
+        double *total = PyArray_GETPTR1(totals, i);
+        for (npy_intp place = i * each; place < (i + 1) * each; place++) {
+            if (chosen == NULL || chosen[place]) {
+                to[bucket_of(bound, known, value[place])]++;
+                *total += value[place];
+            }
+        }
+    }
+    Py_RETURN_NONE;
+}
+
 /* ---- The module. */
 
 static PyMethodDef functions[] = {
@@ -1004,6 +1061,9 @@ static PyMethodDef functions[] = {
     {"settle", (PyCFunction)(void (*)(void))settle, METH_FASTCALL,
      "settle(found, event_us, created_us, states, t, ttl_us, view_of, has_default, status, replaced, rungs)\n\n"
      "The status of every value, whether its default takes its place, and the rung of every row."},
+    {"spread", (PyCFunction)(void (*)(void))spread, METH_FASTCALL,
+     "spread(bounds, counts, totals, values, where)\n\n"
+     "Count values by the bound that they are within, those where it is true, and add them up."},
     {"tally", (PyCFunction)(void (*)(void))tally, METH_FASTCALL,
      "tally(found, replaced, view_of, lengths, counts)\n\n"
      "Add up the statuses of each request and view, and how many values were replaced."},

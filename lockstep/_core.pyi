@@ -82,6 +82,21 @@ def fill(values: Array, instead: Array, status: NDArray[np.int8], places: NDArra
     Raises TypeError and ValueError where the arguments do not fit each other.
     """
 
+def spread(
+    bounds: NDArray[np.float64],
+    counts: Ints,
+    totals: NDArray[np.float64],
+    values: NDArray[np.float64],
+    where: NDArray[np.bool_] | None,
+    /,
+) -> None:
+    """Add values to histograms: to `counts`, of shape (quantities, bounds + 1), how many are within each bound, and to
+    `totals` their sums.
+
+    `values` and `where`, which says what counts: shape (quantities, values). Raises TypeError and ValueError where the
+    arguments do not fit each other.
+    """
+
 def tally(
     found: NDArray[np.int8], replaced: NDArray[np.bool_], view_of: NDArray[np.intp], lengths: Ints, counts: Ints, /
 ) -> None:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +39,9 @@ class FeatureMeter:
     def __init__(self, plan: Plan) -> None:
         stored = plan.stored_columns
         self._views = tuple(view.name for view in stored.views)
-        self._first_of = np.searchsorted(stored.view_of, np.arange(len(self._views)))
+        bounds = np.searchsorted(stored.view_of, np.arange(len(self._views) + 1)).tolist()
+        self._columns_of = [slice(*pair) for pair in pairwise(bounds)]
+        """Of each view; its columns lie side by side."""
         self._statuses = np.zeros((len(self._views), len(Status)), np.int64)
         self._defaults = np.zeros(len(self._views), np.int64)
         self._ages = Histograms(_AGES, len(self._views))
@@ -52,16 +54,18 @@ class FeatureMeter:
 
     def _count(self, outcomes: Sequence[tuple[ViewSummary, ...]]) -> None:
         by_number = dict(zip(map(id, outcomes), outcomes, strict=True))
-        for number, times in Counter(map(id, outcomes)).items():
-            views = by_number[number]
-            self._statuses += times * np.array([view.tally for view in views])
-            self._defaults += times * np.array([view.defaulted for view in views])
+        times = Counter(map(id, outcomes))
+        counts = np.array([times[number] for number in by_number])
+        tallies = [[(*view.tally, view.defaulted) for view in views] for views in by_number.values()]
+        found = (counts[:, None, None] * np.array(tallies)).sum(axis=0)
+        self._statuses += found[:, :-1]
+        self._defaults += found[:, -1]
 
     def _age(self, batches: Sequence[FoundRows]) -> None:
         found = np.concatenate([one.found for one in batches], axis=1)
         ages_us = np.concatenate([one.t for one in batches]) - np.concatenate([one.event_us for one in batches], axis=1)
         # A row that was found lacks the fields that are newer than it: NOT_FOUND. Any better status says it is there.
-        best = np.minimum.reduceat(found, self._first_of, axis=0)
+        best = np.array([found[columns].min(axis=0) for columns in self._columns_of])
         self._ages.add(ages_us / 1e6, (best <= NULL) | (best == _STALE))
 
     def statuses(self) -> Iterator[tuple[str, Status, int]]:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lockstep.compiled import core
+
 __all__ = ["Distribution", "Histogram", "Histograms"]
 
 
@@ -33,12 +35,19 @@ class Histograms:
 
     def __init__(self, bounds: Iterable[float], quantities: int = 1) -> None:
         """`bounds` ascend; a value that equals one is within it."""
-        self._bounds = np.array(list(bounds))
+        self._bounds = np.array(list(bounds), np.float64)
         self._counts = np.zeros((quantities, len(self._bounds) + 1), np.int64)
         self._totals = np.zeros(quantities)
 
     def add(self, values: NDArray[np.float64], where: NDArray[np.bool_] | None = None) -> None:
         """Some more values, those `where` it is true. Shape (quantities, values). The more at once, the cheaper."""
+        if core is None:
+            self._add(values, where)
+        else:
+            values = np.ascontiguousarray(values, np.float64)
+            core.spread(self._bounds, self._counts, self._totals, values, where)
+
+    def _add(self, values: NDArray[np.float64], where: NDArray[np.bool_] | None) -> None:
         quantities, buckets = self._counts.shape
         places = np.searchsorted(self._bounds, values) + np.arange(0, quantities * buckets, buckets)[:, None]
         chosen = places.ravel() if where is None else places[where]

@@ -1,7 +1,7 @@
 """What one version of a model did.
 
-A batch is kept as it was and counted later, with a thousand others or when somebody looks: a batch costs the hot path
-one append.
+A batch is kept as it was and counted later, with some others or when somebody looks. Not with a thousand others: that
+held up all who came meanwhile for 4 ms, three times a second.
 """
 
 from collections import Counter
@@ -22,8 +22,8 @@ from serving.metrics.samples import Key, Value
 
 __all__ = ["Batch", "LaneMeter"]
 
-MOST_KEPT = 1024
-"""Rows, or batches, that are kept: some 200 bytes a row."""
+MOST_ROWS, MOST_BATCHES = 1024, 32
+"""That are kept. To count a batch costs 10 µs, and 40 µs once."""
 _OF_BATCH = tuple(Stage)[Stage.CHECK : Stage.ENCODE]
 """The stages that a batch goes through as one."""
 
@@ -62,7 +62,7 @@ class LaneMeter:
         """One more batch. Nothing of it may change any more."""
         self._kept.append(batch)
         self._rows += len(batch.rungs)
-        if self._rows >= MOST_KEPT or len(self._kept) >= MOST_KEPT:
+        if self._rows >= MOST_ROWS or len(self._kept) >= MOST_BATCHES:
             self.settle()
 
     def dropped(self, why: Dropped) -> None:
