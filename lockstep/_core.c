@@ -1,7 +1,7 @@
 /* The hot path of a scorer in C: requests into columns, join keys into keys, packed rows into values.
 
-   Everything here exists in Python too (serving/convert.py, unique_keys.py, row_stack.py with gathers.py, resolve.py),
-   and the tests compare the two value for value. What is unusual is left to Python, which knows every case and has the words for it:
+   Everything here exists in Python too (serving/convert.py, together.py, unique_keys.py, row_stack.py with gathers.py,
+   resolve.py, scoring.py, histogram.py), and the tests compare the two value for value. What is unusual is left to Python, which knows every case and has the words for it:
    `parse` answers None, `keys` is not asked for texts, `gather` names the views that must be read in another way.
 
    Bytes come from strangers: each is looked at only after its place was compared with the end. */
@@ -40,6 +40,38 @@ array(PyObject *given, int type, int dimensions, int use, const char *name)
         }
     }
     PyErr_Format(PyExc_TypeError, "%s is not the array that was expected", name);
+    return NULL;
+}
+
+static int
+is_long(PyArrayObject *one, npy_intp length)
+{
+    return PyArray_DIM(one, 0) == length;
+}
+
+static int
+is_table(PyArrayObject *one, npy_intp height, npy_intp width)
+{
+    return PyArray_DIM(one, 0) == height && PyArray_DIM(one, 1) == width;
+}
+
+/* Whether all numbers of an array of int64 are places among so many. */
+static int
+are_places(PyArrayObject *one, npy_intp count)
+{
+    const int64_t *place = PyArray_DATA(one);
+    for (npy_intp i = 0; i < PyArray_DIM(one, 0); i++) {
+        if (place[i] < 0 || place[i] >= count) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static PyObject *
+unfit(void)
+{
+    PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
     return NULL;
 }
 
@@ -392,10 +424,10 @@ gather(PyObject *module, PyObject *const *given, Py_ssize_t count)
     }
     npy_intp read = PyArray_DIM(readers, 0), views = PyArray_DIM(found, 0), rows = PyArray_DIM(places, 1);
     npy_intp lines = PyArray_DIM(columns, 0), asked = PyList_GET_SIZE(answers);
-    int fit = PyArray_DIM(readers, 1) == R_FIELDS && PyArray_DIM(columns, 1) == C_FIELDS && PyArray_DIM(ends, 0) == read &&
-              PyArray_DIM(places, 0) == read && PyArray_DIM(strange, 0) == read && PyArray_DIM(found, 1) == rows &&
-              PyArray_DIM(event, 0) == views && PyArray_DIM(event, 1) == rows && PyArray_DIM(states, 1) == rows &&
-              (created == NULL || (PyArray_DIM(created, 0) == views && PyArray_DIM(created, 1) == rows));
+    int fit = is_table(readers, read, R_FIELDS) && is_table(columns, lines, C_FIELDS) && is_long(ends, read) &&
+              is_table(places, read, rows) && is_long(strange, read) && is_table(found, views, rows) &&
+              is_table(event, views, rows) && PyArray_DIM(states, 1) == rows &&
+              (created == NULL || is_table(created, views, rows));
     const int64_t *reader_of = PyArray_DATA(readers), *line_of = PyArray_DATA(columns), *end_of_part = PyArray_DATA(ends);
     const int64_t *all_places = PyArray_DATA(places);
     npy_bool *is_strange = PyArray_DATA(strange);
@@ -830,18 +862,11 @@ settle(PyObject *module, PyObject *const *given, Py_ssize_t count)
     }
     npy_intp width = PyArray_DIM(found, 0), rows = PyArray_DIM(found, 1), columns = PyArray_DIM(states, 0);
     const int64_t *view_of = PyArray_DATA(views);
-    int fit = PyArray_DIM(event, 0) == width && PyArray_DIM(event, 1) == rows && PyArray_DIM(states, 1) == rows &&
-              PyArray_DIM(times, 0) == rows && PyArray_DIM(ttls, 0) == width && PyArray_DIM(ttls, 1) == 1 &&
-              PyArray_DIM(views, 0) == columns && PyArray_DIM(defaults, 0) == columns && PyArray_DIM(defaults, 1) == 1 &&
-              PyArray_DIM(statuses, 0) == columns && PyArray_DIM(statuses, 1) == rows &&
-              PyArray_DIM(replaced, 0) == columns && PyArray_DIM(replaced, 1) == rows && PyArray_DIM(rungs, 0) == rows &&
-              (created == NULL || (PyArray_DIM(created, 0) == width && PyArray_DIM(created, 1) == rows));
-    for (npy_intp i = 0; fit && i < columns; i++) {
-        fit = view_of[i] >= 0 && view_of[i] < width;
-    }
-    if (!fit) {
-        PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
-        return NULL;
+    if (!is_table(event, width, rows) || (created != NULL && !is_table(created, width, rows)) ||
+        !is_table(states, columns, rows) || !is_long(times, rows) || !is_table(ttls, width, 1) || !is_long(views, columns) ||
+        !are_places(views, width) || !is_table(defaults, columns, 1) || !is_table(statuses, columns, rows) ||
+        !is_table(replaced, columns, rows) || !is_long(rungs, rows)) {
+        return unfit();
     }
     npy_int8 small[1024], *judged = small;
     size_t size = (size_t)(width * rows);
@@ -902,14 +927,9 @@ fill(PyObject *module, PyObject *const *given, Py_ssize_t count)
     }
     npy_intp columns = PyArray_DIM(values, 0), rows = PyArray_DIM(values, 1), of_all = PyArray_DIM(statuses, 0);
     const int64_t *place = PyArray_DATA(places);
-    int fit = PyArray_DIM(instead, 0) == columns && PyArray_DIM(instead, 1) == 1 && PyArray_DIM(places, 0) == columns &&
-              PyArray_DIM(statuses, 1) == rows && PyArray_ITEMSIZE(instead) == PyArray_ITEMSIZE(values);
-    for (npy_intp i = 0; fit && i < columns; i++) {
-        fit = place[i] >= 0 && place[i] < of_all;
-    }
-    if (!fit) {
-        PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
-        return NULL;
+    if (!is_table(instead, columns, 1) || PyArray_ITEMSIZE(instead) != PyArray_ITEMSIZE(values) ||
+        PyArray_DIM(statuses, 1) != rows || !is_long(places, columns) || !are_places(places, of_all)) {
+        return unfit();
     }
     size_t size = (size_t)PyArray_ITEMSIZE(values);
     for (npy_intp i = 0; i < columns; i++) {
@@ -952,11 +972,7 @@ tally(PyObject *module, PyObject *const *given, Py_ssize_t count)
     npy_intp columns = PyArray_DIM(found, 0), rows = PyArray_DIM(found, 1), requests = PyArray_DIM(lengths, 0);
     npy_intp width = PyArray_DIM(counts, 1), kinds = PyArray_DIM(counts, 2) - 1, left = rows;
     const int64_t *view_of = PyArray_DATA(views), *length_of = PyArray_DATA(lengths);
-    int fit = PyArray_DIM(replaced, 0) == columns && PyArray_DIM(replaced, 1) == rows && PyArray_DIM(views, 0) == columns &&
-              PyArray_DIM(counts, 0) == requests;
-    for (npy_intp i = 0; fit && i < columns; i++) {
-        fit = view_of[i] >= 0 && view_of[i] < width;
-    }
+    int fit = is_table(replaced, columns, rows) && is_long(views, columns) && are_places(views, width) && is_long(counts, requests);
     for (npy_intp i = 0; fit && i < requests; i++) {
         fit = length_of[i] >= 0 && length_of[i] <= left;
         left -= fit ? length_of[i] : 0;
@@ -966,8 +982,7 @@ tally(PyObject *module, PyObject *const *given, Py_ssize_t count)
         fit = status[i] >= 0 && status[i] < kinds;
     }
     if (!fit || left) {
-        PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
-        return NULL;
+        return unfit();
     }
     const npy_bool *is_replaced = PyArray_DATA(replaced);
     for (npy_intp column = 0; column < columns; column++) {
@@ -1019,10 +1034,9 @@ spread(PyObject *module, PyObject *const *given, Py_ssize_t count)
         return NULL;
     }
     npy_intp quantities = PyArray_DIM(values, 0), each = PyArray_DIM(values, 1), known = PyArray_DIM(bounds, 0);
-    if (PyArray_DIM(counts, 0) != quantities || PyArray_DIM(counts, 1) != known + 1 || PyArray_DIM(totals, 0) != quantities ||
-        (where != NULL && (PyArray_DIM(where, 0) != quantities || PyArray_DIM(where, 1) != each))) {
-        PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
-        return NULL;
+    if (!is_table(counts, quantities, known + 1) || !is_long(totals, quantities) ||
+        (where != NULL && !is_table(where, quantities, each))) {
+        return unfit();
     }
     const double *bound = PyArray_DATA(bounds), *value = PyArray_DATA(values);
     const npy_bool *chosen = where == NULL ? NULL : PyArray_DATA(where);

@@ -266,11 +266,11 @@ def _settled_in_c(stored: StoredColumns, rows: PlanRows, t: NDArray[np.int64]) -
         replaced,
         rungs,
     )
-    values = rows.values
-    if absent:
-        values = {dtype: rows.values[dtype].copy() for dtype in stored.places}
-        for dtype, places in stored.places.items():
-            core.fill(values[dtype], stored.instead[dtype], status, places)
+    if not absent:
+        return _Settled(status, replaced, rows.values, rungs)
+    values = {dtype: rows.values[dtype].copy() for dtype in stored.places}
+    for dtype, places in stored.places.items():
+        core.fill(values[dtype], stored.instead[dtype], status, places)
     return _Settled(status, replaced, values, rungs)
 
 

@@ -219,8 +219,7 @@ class Scorer:
 
     def _read_by(self, deadline: Deadline) -> float:
         """When the store's share of the time ends, on the monotonic clock."""
-        now_s = time.monotonic()
-        return now_s + max(0.0, deadline.at_s - now_s) * self._settings.reader_share
+        return time.monotonic() + deadline.remaining_s() * self._settings.reader_share
 
     def _times(self, query: Query) -> Array | request.Values:
         if query.event_us is None:
