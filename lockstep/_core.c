@@ -1,8 +1,9 @@
 /* The hot path of a scorer in C: requests into columns, join keys into keys, packed rows into values.
 
    Everything here exists in Python too (serving/convert.py, together.py, unique_keys.py, row_stack.py with gathers.py,
-   resolve.py, scoring.py, histogram.py), and the tests compare the two value for value. What is unusual is left to Python, which knows every case and has the words for it:
-   `parse` answers None, `keys` is not asked for texts, `gather` names the views that must be read in another way.
+   resolve.py, scoring.py, histogram.py), and the tests compare the two value for value. What is unusual is left to
+   Python, which knows every case and has the words for it: `parse` answers None, `join` too, `keys` is not asked for
+   texts, `gather` names the views that must be read in another way.
 
    Bytes come from strangers: each is looked at only after its place was compared with the end. */
 
@@ -972,7 +973,8 @@ tally(PyObject *module, PyObject *const *given, Py_ssize_t count)
     npy_intp columns = PyArray_DIM(found, 0), rows = PyArray_DIM(found, 1), requests = PyArray_DIM(lengths, 0);
     npy_intp width = PyArray_DIM(counts, 1), kinds = PyArray_DIM(counts, 2) - 1, left = rows;
     const int64_t *view_of = PyArray_DATA(views), *length_of = PyArray_DATA(lengths);
-    int fit = is_table(replaced, columns, rows) && is_long(views, columns) && are_places(views, width) && is_long(counts, requests);
+    int fit = is_table(replaced, columns, rows) && is_long(views, columns) && are_places(views, width) &&
+              is_long(counts, requests);
     for (npy_intp i = 0; fit && i < requests; i++) {
         fit = length_of[i] >= 0 && length_of[i] <= left;
         left -= fit ? length_of[i] : 0;
