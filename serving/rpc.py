@@ -6,7 +6,8 @@ once, and a reply may come as the bytes that it will be on the wire.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from types import MappingProxyType
 from typing import Any
 
@@ -100,13 +101,17 @@ def unary(
 
 
 def _stream(
-    handle: Callable[[AsyncIterator[Any], Any], AsyncIterator[Any]], read: Read, method: str, meter: CallMeter | None
+    handle: Callable[[AsyncIterator[Any], Any], AsyncGenerator[Any, None]],
+    read: Read,
+    method: str,
+    meter: CallMeter | None,
 ) -> Callable[..., AsyncIterator[bytes]]:
     async def guarded(messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
         began_s = time.perf_counter()
         try:
-            async for reply in handle(_messages(messages, read, method), context):
-                yield _counted(reply, meter, began_s)
+            async with aclosing(handle(_messages(messages, read, method), context)) as replies:
+                async for reply in replies:
+                    yield _counted(reply, meter, began_s)
             return
         except grpc.aio.AbortError:  # already on its way
             raise

@@ -72,8 +72,9 @@ async def until(true: Any, seconds: float = 5.0) -> None:
 
 
 def tasks() -> set[str]:
-    """What runs on the loop."""
-    return {str(task.get_coro().__qualname__) for task in asyncio.all_tasks() if not task.done()}  # type: ignore[union-attr]
+    """What runs on the loop: by name, or by type where it has none (the loop closing a generator)."""
+    running = (task.get_coro() for task in asyncio.all_tasks() if not task.done())
+    return {str(getattr(doing, "__qualname__", type(doing).__name__)) for doing in running}
 
 
 class TestOrder:
