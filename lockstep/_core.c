@@ -7,12 +7,7 @@
 
    Bytes come from strangers: each is looked at only after its place was compared with the end. */
 
-#define PY_SSIZE_T_CLEAN
-#define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
-#include <Python.h>
-#include <numpy/arrayobject.h>
-#include <stdint.h>
-#include <string.h>
+#include "_core.h"
 
 #if PY_BIG_ENDIAN
 #error "rows are little-endian, and so must be the machine; without this module everything works, slower"
@@ -21,69 +16,6 @@
 /* lockstep.status.Status and Rung; test_compiled.py compares them. */
 enum { PRESENT = 0, ABSENT = 1, NOT_FOUND = 2, STALE = 3, FUTURE = 4, UNREACHABLE = 6 };
 enum { FRESH = 0, DEFAULTS = 1, ALL_DEFAULTS = 2 };
-
-/* ---- Arrays that Python hands in. */
-
-enum { TO_READ, TO_WRITE };
-
-static PyArrayObject *
-array(PyObject *given, int type, int dimensions, int use, const char *name)
-{
-    if (PyArray_Check(given)) {
-        PyArrayObject *found = (PyArrayObject *)given;
-        int same = PyArray_TYPE(found) == type;
-        if (type == NPY_INT64) { /* one of the types of this size goes by that name */
-            same = PyTypeNum_ISSIGNED(PyArray_TYPE(found)) && PyArray_ITEMSIZE(found) == 8;
-        }
-        if (same && PyArray_NDIM(found) == dimensions && PyArray_IS_C_CONTIGUOUS(found) && PyArray_ISBEHAVED_RO(found) &&
-            (use == TO_READ || PyArray_ISWRITEABLE(found))) {
-            return found;
-        }
-    }
-    PyErr_Format(PyExc_TypeError, "%s is not the array that was expected", name);
-    return NULL;
-}
-
-static int
-is_long(PyArrayObject *one, npy_intp length)
-{
-    return PyArray_DIM(one, 0) == length;
-}
-
-static int
-is_table(PyArrayObject *one, npy_intp height, npy_intp width)
-{
-    return PyArray_DIM(one, 0) == height && PyArray_DIM(one, 1) == width;
-}
-
-/* Whether all numbers of an array of int64 are places among so many. */
-static int
-are_places(PyArrayObject *one, npy_intp count)
-{
-    const int64_t *place = PyArray_DATA(one);
-    for (npy_intp i = 0; i < PyArray_DIM(one, 0); i++) {
-        if (place[i] < 0 || place[i] >= count) {
-            return 0;
-        }
-    }
-    return 1;
-}
-
-static PyObject *
-unfit(void)
-{
-    PyErr_SetString(PyExc_ValueError, "the arrays do not fit each other");
-    return NULL;
-}
-
-static int
-expects(Py_ssize_t given, Py_ssize_t wanted, const char *function)
-{
-    if (given != wanted) {
-        PyErr_Format(PyExc_TypeError, "%s takes %zd arguments, not %zd", function, wanted, given);
-    }
-    return given == wanted;
-}
 
 /* ---- Keys: lockstep.keys says how they look. */
 
@@ -1080,6 +1012,12 @@ static PyMethodDef functions[] = {
     {"spread", (PyCFunction)(void (*)(void))spread, METH_FASTCALL,
      "spread(bounds, counts, totals, values, where)\n\n"
      "Count values by the bound that they are within, those where it is true, and add them up."},
+    {"link_trees", (PyCFunction)(void (*)(void))link_trees, METH_FASTCALL,
+     "link_trees(columns, steps, values, missing, base)\n\n"
+     "Decision trees for sum_trees; lockstep.trees says what the arrays are."},
+    {"sum_trees", (PyCFunction)(void (*)(void))sum_trees, METH_FASTCALL,
+     "sum_trees(trees, features)\n\n"
+     "Add up the leaves that every row reaches."},
     {"tally", (PyCFunction)(void (*)(void))tally, METH_FASTCALL,
      "tally(found, replaced, view_of, lengths, counts)\n\n"
      "Add up the statuses of each request and view, and how many values were replaced."},

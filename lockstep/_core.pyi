@@ -1,4 +1,4 @@
-"""_core.c, as `lockstep.compiled.core` offers it."""
+"""_core.c and _trees.c, as `lockstep.compiled.core` offers it."""
 
 from typing import Any
 
@@ -95,6 +95,20 @@ def spread(
 
     `values` and `where`, which says what counts: shape (quantities, values). Raises TypeError and ValueError where the
     arguments do not fit each other.
+    """
+
+def link_trees(
+    columns: Ints, steps: Ints, values: NDArray[np.float64], missing: NDArray[np.bool_], base: float, /
+) -> object:
+    """Decision trees for `sum_trees`, of a program in postfix: `columns` to `missing` as in `trees.Program`.
+
+    Raises TypeError and ValueError where the arguments do not fit each other.
+    """
+
+def sum_trees(trees: object, features: NDArray[np.float32], /) -> NDArray[np.float32]:
+    """The sums of the leaves that rows reach, plus the base: shape (rows, 1), of features of shape (rows, width).
+
+    Raises TypeError and ValueError where the arguments do not fit each other.
     """
 
 def tally(

@@ -17,6 +17,7 @@ from lockstep.model import check_inputs
 from lockstep.onnx_file import check_stands_alone
 from lockstep.onnx_inputs import Joined, joined
 from lockstep.plan import Array, DType, Plan
+from lockstep.trees import Trees, cut
 
 __all__ = ["Graph", "Link", "log_odds"]
 
@@ -43,14 +44,15 @@ _ONNX_TYPES = {
 class Graph:
     """An ONNX graph with one input of shape (rows, 1) per column, on one thread: many small calls share the cores.
 
-    ONNX Runtime is given the columns of one type as one input (lockstep.onnx_inputs).
+    ONNX Runtime is given the columns of one type as one input (lockstep.onnx_inputs); boosted trees at the end are
+    added up in C where it was compiled (lockstep.trees).
     """
 
     def __init__(self, model: bytes) -> None:
         """Raises BundleRefused where the model is not all in these bytes, or ONNX Runtime cannot load it."""
         check_stands_alone(model)
         self.model = model
-        self._session, inputs = _joined_session(model)
+        self._session, inputs, self._trees = _loaded(model)
         self._joined = inputs.columns
         """By input of the session the columns that it takes side by side."""
         apart = {node.name: node.type for node in self._session.get_inputs() if node.name not in self._joined}
@@ -72,7 +74,7 @@ class Graph:
         for name, beside in self._joined.items():
             feeds[name] = np.array([columns[one] for one in beside]).T
         output: Array = self._run(self._outputs, feeds, None)[0]
-        return output
+        return output if self._trees is None else self._trees(output)
 
     def raw(self, columns: Mapping[str, Array]) -> NDArray[np.float64]:
         """Raw scores, float64 of shape (rows,)."""
@@ -81,6 +83,17 @@ class Graph:
     def check(self, plan: Plan) -> None:
         """Raises BundleRefused unless the graph takes what the plan provides."""
         check_inputs(self._inputs, {name: _ONNX_TYPES[plan.by_name[name].dtype] for name in plan.inputs})
+
+
+def _loaded(model: bytes) -> tuple[onnxruntime.InferenceSession, Joined, Trees | None]:
+    """The model without the trees that are added up in C. Raises BundleRefused."""
+    found = cut(model)
+    if found is not None:
+        with suppress(BundleRefused):  # as below
+            session, inputs = _joined_session(found[0])
+            if session.get_outputs()[0].type == _ONNX_TYPES[DType.FLOAT32]:
+                return session, inputs, found[1]
+    return (*_joined_session(model), None)
 
 
 def _joined_session(model: bytes) -> tuple[onnxruntime.InferenceSession, Joined]:
