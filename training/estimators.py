@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from lockstep.errors import PlanRefused
@@ -23,8 +24,12 @@ def has_own_graph(estimator: Any) -> bool:
     return isinstance(estimator, HistGradientBoostingClassifier) or is_linear(estimator)
 
 
-def own_graph(estimator: Any, features: str, raw: str, plus: float = 0.0) -> onnx.GraphProto:
+def own_graph(
+    estimator: Any, features: str, raw: str, plus: float = 0.0, kept: NDArray[np.intp] | None = None
+) -> onnx.GraphProto:
     """From features (rows, width) to the raw score (rows, 1), float32, with `plus` in place of the constant.
+
+    `kept`: which of the features of boosted trees these are, where they are not all.
 
     Raises PlanRefused for other estimators, and for what the graph cannot say, e.g. more than two classes.
     """
@@ -32,8 +37,11 @@ def own_graph(estimator: Any, features: str, raw: str, plus: float = 0.0) -> onn
         raise PlanRefused(
             f"{type(estimator).__name__} has no graph; use LogisticRegression or HistGradientBoostingClassifier."
         )
-    make = linear if is_linear(estimator) else ensemble
-    return make(estimator, features, raw, plus)
+    return (
+        linear(estimator, features, raw, plus)
+        if is_linear(estimator)
+        else ensemble(estimator, features, raw, plus, kept)
+    )
 
 
 def constant(estimator: Any) -> float:

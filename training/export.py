@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, compose, helper
+from onnx import TensorProto, compose, helper, numpy_helper
 from skl2onnx import to_onnx
 from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
 from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
@@ -128,8 +128,9 @@ def transform_graph(steps: Sequence[FittedStep]) -> onnx.ModelProto:
     initializers: list[onnx.TensorProto] = []
     for fitted in steps:
         inputs.update(zip(fitted.step.columns, fitted.dtypes, strict=True))
-        nodes.extend([*_gather(fitted), *fitted.graph.node, *_round(fitted)])
-        initializers.extend([*fitted.graph.initializer, *_constants(fitted)])
+        own, constants = _filled(fitted) if _only_fills(fitted) else _computed(fitted)
+        nodes.extend(own)
+        initializers.extend(constants)
     nodes.append(helper.make_node("Concat", [f"{fitted.step.name}/out" for fitted in steps], [FEATURES], axis=1))
     made = helper.make_graph(
         nodes,
@@ -148,12 +149,43 @@ def step_alone(fitted: FittedStep) -> Graph:
         return Graph(model)
 
 
+_Nodes = tuple[list[onnx.NodeProto], list[onnx.TensorProto]]
+"""And the constants that they take."""
+
+
+def _computed(fitted: FittedStep) -> _Nodes:
+    """A step's columns in its own type, its own graph, its output in float32."""
+    nodes = [*_gather(fitted), *_own_nodes(fitted), *_round(fitted)]
+    return nodes, [*fitted.graph.initializer, *_constants(fitted)]
+
+
+def _only_fills(fitted: FittedStep) -> bool:
+    """Whether a step puts float32 where float32 are missing, and does nothing else."""
+    filler = fitted.transformer
+    if set(fitted.dtypes) != {DType.FLOAT32} or type(filler) is not SimpleImputer or filler.add_indicator:
+        return False
+    fills = filler.statistics_
+    return bool(np.isnan(filler.missing_values) and (fills.astype(np.float32) == fills).all())
+
+
+def _filled(fitted: FittedStep) -> _Nodes:
+    """Without a detour through float64: three nodes instead of six."""
+    name, step = fitted.step.name, fitted.step
+    fills = numpy_helper.from_array(fitted.transformer.statistics_.astype(np.float32).reshape(1, -1), f"{name}/fills")
+    nodes = [
+        helper.make_node("Concat", step.columns, [f"{name}/in"], axis=1),
+        helper.make_node("IsNaN", [f"{name}/in"], [f"{name}/missing"]),
+        helper.make_node("Where", [f"{name}/missing", fills.name, f"{name}/in"], [f"{name}/out"]),
+    ]
+    return nodes, [fills]
+
+
 def _gather(fitted: FittedStep) -> list[onnx.NodeProto]:
     """The step's columns side by side, in the type in which it computes; of texts each one once."""
     step, x = fitted.step, f"{fitted.step.name}/x"
     wanted = common_dtype(step, fitted.dtypes)
     if _is_deduplicated(fitted):
-        return _each_once(fitted.step)
+        return _each_once(fitted)
     if len(set(fitted.dtypes)) == 1 and fitted.dtypes[0] is not wanted:  # one cast for all columns
         concat = helper.make_node("Concat", step.columns, [f"{step.name}/in"], axis=1)
         return [concat, helper.make_node("Cast", [f"{step.name}/in"], [x], to=ELEMENT[wanted])]
@@ -167,16 +199,37 @@ def _gather(fitted: FittedStep) -> list[onnx.NodeProto]:
     return [*nodes, helper.make_node("Concat", parts, [x], axis=1)]
 
 
-def _each_once(step: Step) -> list[onnx.NodeProto]:
+def _each_once(fitted: FittedStep) -> list[onnx.NodeProto]:
     """Every distinct text of a column; `_round` gives each row its own again.
 
     A text that many rows share is taken apart once: a user's words, for a hundred candidates.
     """
-    name = step.name
+    name, columns = fitted.step.name, fitted.step.columns
+    if _cuts_words(fitted):
+        return [helper.make_node("Unique", columns, [f"{name}/x", "", f"{name}/which"], sorted=0)]
     return [
-        helper.make_node("Unique", step.columns, [f"{name}/distinct", "", f"{name}/which"], sorted=0),
+        helper.make_node("Unique", columns, [f"{name}/distinct", "", f"{name}/which"], sorted=0),
         helper.make_node("Reshape", [f"{name}/distinct", f"{name}/one_column"], [f"{name}/x"]),
     ]
+
+
+def _cuts_words(fitted: FittedStep) -> bool:
+    """Whether a step begins with what the converter makes of a vectorizer: a Tokenizer, and its tokens flattened.
+
+    Of texts in a row the Tokenizer makes a table, of those in a column a table of one row each: flat without Flatten.
+    """
+    return [node.op_type for node in fitted.graph.node[:2]] == ["Tokenizer", "Flatten"]
+
+
+def _own_nodes(fitted: FittedStep) -> list[onnx.NodeProto]:
+    """Those of the step's own graph."""
+    if not (_is_deduplicated(fitted) and _cuts_words(fitted)):
+        return list(fitted.graph.node)
+    cut, flatten, *rest = fitted.graph.node
+    flat = onnx.NodeProto()
+    flat.CopyFrom(cut)
+    flat.output[0] = flatten.output[0]
+    return [flat, *rest]
 
 
 def _round(fitted: FittedStep) -> list[onnx.NodeProto]:
@@ -194,7 +247,7 @@ def _is_deduplicated(fitted: FittedStep) -> bool:
 
 
 def _constants(fitted: FittedStep) -> list[onnx.TensorProto]:
-    if not _is_deduplicated(fitted):
+    if not _is_deduplicated(fitted) or _cuts_words(fitted):
         return []
     return [helper.make_tensor(f"{fitted.step.name}/one_column", TensorProto.INT64, [2], [-1, 1])]
 
@@ -240,7 +293,7 @@ def snap_fills(transformer: Any) -> Any:
     """
     for _, part in getattr(transformer, "steps", []):
         snap_fills(part)
-    if isinstance(transformer, SimpleImputer) and transformer.statistics_.dtype.kind == "f":
+    if isinstance(transformer, SimpleImputer) and all(isinstance(one, float) for one in transformer.statistics_):
         transformer.statistics_ = transformer.statistics_.astype(np.float32).astype(np.float64)
     return transformer
 
@@ -261,9 +314,10 @@ def snap_thresholds(estimator: Any) -> Any:
     return estimator
 
 
-def estimator_graph(estimator: Any, width: int) -> tuple[onnx.ModelProto, Link]:
+def estimator_graph(estimator: Any, width: int, kept: NDArray[np.intp] | None = None) -> tuple[onnx.ModelProto, Link]:
     """The graph from features (rows, width) to the raw score (rows, 1), and the link that adds the constant.
 
+    `kept`: which of the features of boosted trees these are, where they are not all (training.narrow).
     Raises PlanRefused where the estimator has no converter or is not a binary classifier.
     """
     if list(estimator.classes_) != [0, 1]:
@@ -272,7 +326,7 @@ def estimator_graph(estimator: Any, width: int) -> tuple[onnx.ModelProto, Link]:
         )
     with _refusing(f"the estimator {type(estimator).__name__}", estimator):
         if has_own_graph(estimator):
-            own = own_graph(estimator, FEATURES, RAW)
+            own = own_graph(estimator, FEATURES, RAW, kept=kept)
             return helper.make_model(own, opset_imports=OPSETS, ir_version=9), Link(offset=constant(estimator))
         options = {id(estimator): {"zipmap": False, "raw_scores": True}}
         model = to_onnx(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from lockstep.errors import PlanRefused
@@ -16,10 +17,12 @@ from lockstep.errors import PlanRefused
 __all__ = ["ensemble"]
 
 
-def ensemble(estimator: Any, features: str, raw: str, plus: float = 0.0) -> onnx.GraphProto:
+def ensemble(
+    estimator: Any, features: str, raw: str, plus: float = 0.0, kept: NDArray[np.intp] | None = None
+) -> onnx.GraphProto:
     """The sum of the leaves of a HistGradientBoostingClassifier, without its constant but with `plus`.
 
-    From (rows, width) to (rows, 1).
+    From (rows, width) to (rows, 1). `kept`: which of the estimator's features these are, in order; None for all.
 
     `features` and `raw` name the graph's float32 input and output. Raises PlanRefused for categorical splits and for
     more than two classes.
@@ -30,17 +33,18 @@ def ensemble(estimator: Any, features: str, raw: str, plus: float = 0.0) -> onnx
     if any(tree["is_categorical"].any() for tree in trees):
         raise PlanRefused("categorical splits cannot be served; encode ids by a step, e.g. TopN, instead.")
     double = helper.make_node("Cast", [features], ["double"], to=TensorProto.DOUBLE)
-    leaves = {**_attributes(trees), "base_values_as_tensor": _tensor("plus", np.array([plus]))}
+    kept = np.arange(estimator.n_features_in_) if kept is None else kept
+    leaves = {**_attributes(trees, kept), "base_values_as_tensor": _tensor("plus", np.array([plus]))}
     sum_up = helper.make_node("TreeEnsembleRegressor", ["double"], [raw], domain="ai.onnx.ml", **leaves)
     return helper.make_graph(
         [double, sum_up],
         "boosted_trees",
-        [helper.make_tensor_value_info(features, TensorProto.FLOAT, [None, estimator.n_features_in_])],
+        [helper.make_tensor_value_info(features, TensorProto.FLOAT, [None, len(kept)])],
         [helper.make_tensor_value_info(raw, TensorProto.FLOAT, [None, 1])],
     )
 
 
-def _attributes(trees: list[Any]) -> dict[str, Any]:
+def _attributes(trees: list[Any], kept: NDArray[np.intp]) -> dict[str, Any]:
     """The operator's parallel lists: one entry a node, and one a leaf for the targets."""
     nodes = np.concatenate(trees)
     tree = np.repeat(np.arange(len(trees)), [len(each) for each in trees])
@@ -52,7 +56,7 @@ def _attributes(trees: list[Any]) -> dict[str, Any]:
         "nodes_treeids": tree.tolist(),
         "nodes_nodeids": place.tolist(),
         "nodes_modes": np.where(leaf, "LEAF", "BRANCH_LEQ").tolist(),
-        "nodes_featureids": np.where(leaf, 0, nodes["feature_idx"]).tolist(),
+        "nodes_featureids": np.where(leaf, 0, np.searchsorted(kept, nodes["feature_idx"])).tolist(),
         "nodes_values_as_tensor": _tensor("thresholds", np.where(leaf, 0.0, nodes["num_threshold"])),
         "nodes_truenodeids": np.where(leaf, 0, nodes["left"]).astype(np.int64).tolist(),
         "nodes_falsenodeids": np.where(leaf, 0, nodes["right"]).astype(np.int64).tolist(),

@@ -5,6 +5,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -98,6 +99,27 @@ def test_a_fill_that_float32_cannot_hold_is_subtracted_exactly() -> None:
     far = np.where(rng.random(ROWS) < 0.5, np.nan, rng.normal(1e6 + 0.3, 1.0, ROWS)).astype(np.float32)
     step = Step("it", lambda: make_pipeline(SimpleImputer(), StandardScaler()), ("gap",))
     check_transformers(fit(recipe(step), COLUMNS | {"gap": far}, Y), COLUMNS | {"gap": far})
+
+
+def operators(it: Fitted) -> list[str]:
+    return [
+        node.op_type for node in onnx.load_from_string(it.graph.model).graph.node if node.output[0].startswith("it/")
+    ]
+
+
+@pytest.mark.parametrize("fill", [0.25, 0.1])  # float32 holds the one
+def test_float32_is_filled_without_a_detour(fill: float) -> None:
+    it = fitted(Step("it", lambda: SimpleImputer(strategy="constant", fill_value=fill), FLOATS))
+    assert operators(it) == ["Concat", "IsNaN", "Where"]
+    holes = {name: np.where(np.arange(ROWS) % 3, COLUMNS[name], np.float32(np.nan)) for name in FLOATS}
+    filled = it.features({**COLUMNS, **holes})
+    wanted = np.column_stack([np.where(np.isnan(values), np.float32(fill), values) for values in holes.values()])
+    np.testing.assert_array_equal(filled, wanted)
+
+
+def test_words_are_cut_of_every_text_once_and_in_one_table() -> None:
+    it = fit_of("counts")
+    assert operators(it)[:3] == ["Unique", "Tokenizer", "TfIdfVectorizer"]
 
 
 # Estimators.

@@ -8,6 +8,7 @@ from lockstep.link import Link
 from lockstep.model import Model
 from training.export import FittedStep, estimator_graph, joined, step_alone, transform_graph
 from training.kinds.kind import ShipsNothing
+from training.narrow import narrowed
 
 __all__ = ["OnnxKind"]
 
@@ -23,8 +24,9 @@ class OnnxKind(ShipsNothing):
 
     def model(self, steps: Sequence[FittedStep], estimator: Any) -> tuple[Model, Link]:
         """The steps' graphs and the estimator's in one; the estimator's constant is in the link."""
-        graph, link = estimator_graph(estimator, estimator.n_features_in_)
-        return Graph(joined(transform_graph(steps), graph)), link
+        serving, kept = narrowed(steps, estimator)
+        graph, link = estimator_graph(estimator, len(kept), kept)
+        return Graph(joined(transform_graph(serving), graph)), link
 
     def trusted(self, model: Model) -> list[str]:
         """None: a graph holds no types."""

@@ -79,9 +79,10 @@ def _pick(rewriting: _Rewriting, node: onnx.NodeProto) -> Iterator[onnx.NodeProt
 
 
 def _distinct(rewriting: _Rewriting, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-    """C scores one row at a time: the distinct texts of one row are its text."""
+    """C scores one row at a time: the distinct texts of one row are its text, in a list."""
     rewriting.of_distinct.update(node.output[1:])
-    yield helper.make_node("Identity", node.input, node.output[:1])
+    flat = rewriting.constant(f"{node.output[0]}_flat", [-1], "int64")
+    yield helper.make_node("Reshape", [*node.input, flat], node.output[:1])
 
 
 def _gather(rewriting: _Rewriting, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
