@@ -18,7 +18,7 @@ from lockstep.status import Status
 from protos.inference import grpc_service_pb2 as pb
 from serving import oip_tensors
 from serving.answers import Cached, Origin
-from serving.oip_known import Known, Plain
+from serving.oip_known import Head, Known, head_of
 from serving.oip_tensors import Output
 from serving.scorer import Query, Scores, ViewSummary
 
@@ -73,47 +73,46 @@ def read(request: pb.ModelInferRequest, known: Known, *, max_rows: int) -> Asked
     The scorer checks the columns as a whole; here each tensor is. Raises UnknownColumn, BadColumn or BadRequest.
     """
     t, timeout_us, strict = _parameters(request.parameters)
-    tensors = tuple(request.inputs)  # every walk over the field itself would make its messages anew
-    buffers = _buffers(tensors, request.raw_input_contents[:])
-    plan = known.plan
-    columns = _columns(tensors, buffers, known, max_rows)
+    plan, buffers = known.plan, request.raw_input_contents[:]
+    columns, wanted = _known_or_read(request, buffers, known, max_rows)
     times = columns.pop(TIMES, None)
     sent = {name: columns.pop(name) for name in plan.stored_columns.names if name in columns}
     event_us = _event_us(times, t)
     return Asked(
         Query(request.model_name, request.model_version, columns, event_us, strict=strict, sent=sent),
         timeout_us,
-        _wanted(request.outputs, plan),
-        raw=buffers is not None or not tensors,
+        _wanted(request.outputs, plan) if wanted is None else wanted,
+        raw=bool(buffers) or not request.inputs,
     )
 
 
-def _columns(
-    tensors: Iterable[Tensor], buffers: Sequence[bytes] | None, known: Known, max_rows: int
-) -> dict[str, Array]:
-    """By name, the times among them."""
+def _known_or_read(
+    request: pb.ModelInferRequest, buffers: Sequence[bytes], known: Known, max_rows: int
+) -> tuple[dict[str, Array], tuple[str, ...] | None]:
+    """The columns by name, the times among them, and the outputs where they are known too."""
+    head = head_of(request, buffers) if buffers and not request.parameters else b""
+    found = known.get(head)
+    columns = None if found is None else found.columns(buffers)
+    if found is not None and columns is not None:
+        return columns, found.outputs  # nearly always
+    tensors = tuple(request.inputs)  # every walk over the field itself would make its messages anew
+    columns = _columns(tensors, _buffers(tensors, buffers), known.plan, max_rows)
+    if not head:
+        return columns, None
+    wanted = _wanted(request.outputs, known.plan)
+    learnt = Head.of(request, wanted)
+    if learnt is not None:
+        known.put(head, learnt)
+    return columns, wanted
+
+
+def _columns(tensors: Iterable[Tensor], buffers: Sequence[bytes] | None, plan: Plan, max_rows: int) -> dict[str, Array]:
     columns: dict[str, Array] = {}
     for tensor, raw in zip(tensors, buffers or repeat(None), strict=False):
-        name = tensor.name
-        if name in columns:
-            raise BadColumn(name, "sent twice; every tensor is named at most once.")
-        columns[name] = (
-            _column(tensor, None, known.plan, max_rows) if raw is None else _raw(tensor, raw, known, max_rows)
-        )
+        if tensor.name in columns:
+            raise BadColumn(tensor.name, "sent twice; every tensor is named at most once.")
+        columns[tensor.name] = _column(tensor, raw, plan, max_rows)
     return columns
-
-
-def _raw(tensor: Tensor, raw: bytes, known: Known, max_rows: int) -> Array:
-    """The column in a buffer. A tensor that was looked into before is known by its description."""
-    described = tensor.SerializeToString()
-    plain = known.get(described)
-    if plain is not None and len(raw) == plain.size:
-        return np.frombuffer(raw, plain.numpy)  # nearly always
-    column = _column(tensor, raw, known.plan, max_rows)
-    plain = Plain.of(tensor, raw)
-    if plain is not None:
-        known.put(described, plain)
-    return column
 
 
 def _column(tensor: Tensor, raw: bytes | None, plan: Plan, max_rows: int) -> Array:

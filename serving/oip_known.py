@@ -1,57 +1,94 @@
-"""Tensors of the Open Inference Protocol that were looked into before.
+"""Requests of the Open Inference Protocol whose like was looked into before.
 
-A client says the same of its tensors in every request: their names, datatypes and shapes. What was checked once need
-not be checked again; the buffers, which differ, are.
+A client says the same of its tensors in every request: their names, datatypes and shapes, and the outputs that it
+wants. What was checked once need not be checked again; the buffers, which differ, are.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from lockstep.plan import Plan
+from lockstep.plan import Array, Plan
 from protos.inference import grpc_service_pb2 as pb
+from serving import oip_tensors
 from serving.oip_tensors import DATATYPES
 
-__all__ = ["Known", "Plain"]
+__all__ = ["Head", "Known", "head_of"]
 
-MOST = 1024
-"""Descriptions of tensors. A shape is part of one, so that a client has as many of each tensor as it has row counts."""
+MOST = 256
+"""Heads of requests. A shape is part of one, so that a client has as many as it has row counts."""
 
-LONGEST = 512
-"""Bytes of a description that is remembered: whatever a stranger puts into one is kept for as long."""
+LONGEST = 16_384
+"""Bytes of a head that is remembered: whatever a stranger puts into one is kept for as long."""
 
 
-class Plain(NamedTuple):
-    """A tensor without parameters or contents of its own, whose buffer is an array of which every value is taken."""
-
-    numpy: np.dtype[Any]
+class _Tensor(NamedTuple):
+    name: str
+    numpy: np.dtype[Any] | None
+    """None: texts."""
     size: int
-    """Bytes of the buffer."""
+    """Bytes of the buffer; of texts, how many."""
+
+
+class Head(NamedTuple):
+    """What a request says beside its parameters and its buffers, and what was found to be in order."""
+
+    tensors: tuple[_Tensor, ...]
+    outputs: tuple[str, ...]
 
     @staticmethod
-    def of(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes) -> "Plain | None":
-        """What a tensor with this buffer is, which is in order; None where it is more."""
-        numpy = DATATYPES[tensor.datatype].numpy
-        if numpy is None or tensor.datatype in ("BOOL", "UINT64") or tensor.parameters or tensor.HasField("contents"):
+    def of(request: pb.ModelInferRequest, outputs: tuple[str, ...]) -> "Head | None":
+        """That of a request with buffers, which is in order; None where a buffer's values have to be looked at."""
+        tensors = []
+        for tensor in request.inputs:
+            if tensor.parameters or tensor.HasField("contents") or tensor.datatype in ("BOOL", "UINT64"):
+                return None
+            numpy = DATATYPES[tensor.datatype].numpy
+            size = tensor.shape[0] * (1 if numpy is None else numpy.itemsize)
+            tensors.append(_Tensor(tensor.name, numpy, size))
+        return Head(tuple(tensors), outputs)
+
+    def columns(self, buffers: Sequence[bytes]) -> dict[str, Array] | None:
+        """The columns in such a request's buffers; None where one has another size. Raises BadColumn for texts."""
+        if len(buffers) != len(self.tensors):
             return None
-        return Plain(numpy, len(raw))
+        columns: dict[str, Array] = {}
+        for (name, numpy, size), raw in zip(self.tensors, buffers, strict=True):
+            if numpy is None:
+                columns[name] = oip_tensors.texts(name, raw, size)
+            elif len(raw) == size:
+                columns[name] = np.frombuffer(raw, numpy)
+            else:
+                return None
+        return columns
 
 
 class Known:
-    """Tensors of requests to one plan that were found to be in order, by their descriptions."""
+    """Heads of requests to one plan that were found to be in order, by their bytes."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._known: dict[bytes, Plain] = {}
+        self._known: dict[bytes, Head] = {}
 
-    def get(self, described: bytes) -> Plain | None:
-        """What a tensor of this description is; None where it has to be looked into."""
-        return self._known.get(described)
+    def get(self, head: bytes) -> Head | None:
+        """What a request with these bytes says; None where it has to be looked into."""
+        return self._known.get(head)
 
-    def put(self, described: bytes, plain: Plain) -> None:
+    def put(self, head: bytes, found: Head) -> None:
         """Remember one that is in order."""
-        if len(described) > LONGEST:
+        if len(head) > LONGEST:
             return
         if len(self._known) >= MOST:
             self._known.clear()
-        self._known[described] = plain
+        self._known[head] = found
+
+
+def head_of(request: pb.ModelInferRequest, buffers: Sequence[bytes]) -> bytes:
+    """What a request says beside its id and its buffers: quicker by taking them out for a moment than by a copy."""
+    name, request.id = request.id, ""
+    del request.raw_input_contents[:]
+    head: bytes = request.SerializeToString()
+    request.id = name
+    request.raw_input_contents.extend(buffers)
+    return head

@@ -16,7 +16,7 @@ from lockstep.errors import BadColumn, TooManyRows
 from lockstep.plan import Array, DType
 from protos.inference import grpc_service_pb2 as pb
 
-__all__ = ["DATATYPES", "NATURAL", "TAKEN", "Output", "column", "put"]
+__all__ = ["DATATYPES", "NATURAL", "TAKEN", "Output", "column", "put", "texts"]
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,15 @@ def column(tensor: pb.ModelInferRequest.InferInputTensor, raw: bytes | None, wan
     if raw is None:
         values = _typed(name, datatype, tensor.contents, rows)
     elif datatype == "BYTES":
-        values = _strings(name, _elements(name, raw, rows))
+        values = texts(name, raw, rows)
     else:
         values = _fixed(name, datatype, raw, rows)
     return _checked(name, datatype, values)
+
+
+def texts(name: str, raw: bytes, rows: int) -> NDArray[np.object_]:
+    """The texts in a BYTES buffer of so many rows, an object array of str. Raises BadColumn."""
+    return _strings(name, _elements(name, raw, rows))
 
 
 def _rows(name: str, shape: Sequence[int], max_rows: int) -> int:

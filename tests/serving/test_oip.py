@@ -15,7 +15,7 @@ from lockstep.request import check
 from lockstep.status import Rung
 from protos.inference import grpc_service_pb2 as pb
 from serving import oip
-from serving.oip_known import LONGEST, MOST, Known, Plain
+from serving.oip_known import LONGEST, MOST, Head, Known
 from serving.oip_tensors import DATATYPES, TAKEN
 from serving.scorer import Scores, ViewSummary
 from tests.bundles import NOON, PLAN
@@ -90,13 +90,23 @@ def test_what_was_read_before_changes_nothing(after: pb.ModelInferRequest) -> No
     assert outcome(after, known) == outcome(after, Known(PLAN))
 
 
+def test_a_request_like_one_before_is_not_looked_into_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    known, asked = Known(PLAN), raw_infer(RAW_IP, RAW_BID, ("site", "BYTES", ["é"]))
+    first = outcome(asked, known)
+    monkeypatch.setattr(oip, "_columns", None)
+    assert outcome(asked, known) == first
+    asked.id = "another one"
+    assert outcome(asked, known) == first
+    assert asked == raw_infer(RAW_IP, RAW_BID, ("site", "BYTES", ["é"]), id="another one"), "it is as it was"
+
+
 def test_of_what_strangers_send_only_so_much_is_remembered() -> None:
     known = Known(PLAN)
     for count in range(MOST + 1):
-        known.put(str(count).encode(), Plain(np.dtype("<i8"), count))
-    assert known.get(str(MOST).encode()) == Plain(np.dtype("<i8"), MOST)
+        known.put(str(count).encode(), Head((), (str(count),)))
+    assert known.get(str(MOST).encode()) == Head((), (str(MOST),))
     assert known.get(b"0") is None
-    known.put(bytes(LONGEST + 1), Plain(np.dtype("<i8"), 8))
+    known.put(bytes(LONGEST + 1), Head((), ()))
     assert known.get(bytes(LONGEST + 1)) is None
 
 
