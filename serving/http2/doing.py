@@ -91,3 +91,5 @@ class Doing:
     def _end(self, error: BaseException | None) -> None:
         self._coroutine, self._error = None, error
         self._left(self)
+        if error is not None:
+            error.__traceback__ = None  # it holds the frame that holds this: a circle, left to the garbage collector

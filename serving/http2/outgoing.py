@@ -70,7 +70,7 @@ class Outgoing:
             self._pipe.spend(size)
             self._pipe.write(*replies.whole(self.stream, message))
             self.done = True
-            self._ended()
+            self._finish()
         else:
             self._put(message)
             self.end(grpc.StatusCode.OK)
@@ -113,7 +113,7 @@ class Outgoing:
 
     def cancel(self) -> None:
         """Nothing more is said."""
-        self.done, self._ending = True, None
+        self.done, self._ending, self._ended = True, None, _nothing
         self.drop()
 
     def heard(self) -> None:
@@ -146,7 +146,14 @@ class Outgoing:
         if self._ending is not None and not self._silent:
             self._pipe.write(self._ending)
             self._ending = None
-            self._ended()
+            self._finish()
+
+    def _finish(self) -> None:
+        """Tell whose half this is, and let go of it: two that hold each other are left to the garbage collector, which
+        stops everybody for some ms every few thousand calls.
+        """
+        ended, self._ended = self._ended, _nothing
+        ended()
 
     def _go_on(self) -> None:
         if self._drained is not None and not self._drained.done():
@@ -156,7 +163,12 @@ class Outgoing:
         left = 0 if self._outbox is None else self._outbox.size
         if left == before:
             self._pipe.write(reset(self.stream, ErrorCode.CANCEL))
+            ended = self._ended
             self.cancel()
-            self._ended()
+            ended()
         elif left:
             asyncio.get_running_loop().call_later(STALLED_S, self._check_stalled, left)
+
+
+def _nothing() -> None:
+    """Nobody is to be told."""
