@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 
-from lockstep.partial_messages import Fields, message_classes
+from lockstep.partial_messages import ONNX, Fields, message_classes
 
 __all__ = ["Joined", "joined"]
 
@@ -33,6 +33,7 @@ _INT: Final = 2
 _BESIDE: Final = (1, -1)
 """The axis on which columns of shape (rows, 1) lie side by side."""
 _MESSAGES: Final[Mapping[str, Fields]] = {
+    **ONNX,
     "Model": {"graph": (7, "Graph*"), "opset_import": (8, "Opset*")},
     "Opset": {"domain": (1, "string"), "version": (2, "int64")},
     "Graph": {
@@ -42,18 +43,6 @@ _MESSAGES: Final[Mapping[str, Fields]] = {
         "output": (12, "ValueInfo*"),
     },
     "Named": {"name": (8, "string")},
-    "ValueInfo": {"name": (1, "string"), "type": (2, "Type")},
-    "Type": {"tensor_type": (1, "TensorType")},
-    "TensorType": {"elem_type": (1, "int32"), "shape": (2, "Shape")},
-    "Shape": {"dim": (1, "Dim*")},
-    "Dim": {"dim_value": (1, "int64"), "dim_param": (2, "string")},
-    "Node": {
-        "input": (1, "string*"),
-        "output": (2, "string*"),
-        "op_type": (4, "string"),
-        "attribute": (5, "Attribute*"),
-        "domain": (7, "string"),
-    },
     "Attribute": {
         "name": (1, "string"),
         "i": (3, "int64"),

@@ -5,10 +5,27 @@ from typing import Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-__all__ = ["Fields", "message_classes"]
+__all__ = ["ONNX", "Fields", "message_classes"]
 
 Fields = Mapping[str, tuple[int, str]]
 """By name of a field its number and its type: int32, int64, string, bytes or a message; a * says repeated."""
+ONNX: Final[Mapping[str, Fields]] = {
+    "Node": {
+        "input": (1, "string*"),
+        "output": (2, "string*"),
+        "op_type": (4, "string"),
+        "attribute": (5, "Attribute*"),
+        "domain": (7, "string"),
+    },
+    "ValueInfo": {"name": (1, "string"), "type": (2, "Type")},
+    "Type": {"tensor_type": (1, "TensorType")},
+    "TensorType": {"elem_type": (1, "int32"), "shape": (2, "Shape")},
+    "Shape": {"dim": (1, "Dim*")},
+    "Dim": {"dim_value": (1, "int64"), "dim_param": (2, "string")},
+}
+"""Nodes of a graph, and the types of what goes in and out, of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto;
+whoever takes them says what an Attribute has.
+"""
 _SCALARS: Final = {"int64": 3, "int32": 5, "string": 9, "bytes": 12}
 """Their numbers in FieldDescriptorProto.Type."""
 _MESSAGE: Final = 11

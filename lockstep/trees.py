@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from lockstep.compiled import core
-from lockstep.partial_messages import Fields, message_classes
+from lockstep.partial_messages import ONNX, Fields, message_classes
 from lockstep.ragged import Ints
 
 __all__ = ["Trees", "cut"]
@@ -36,15 +36,9 @@ _FLOAT: Final = 1
 _DOUBLE: Final = 11
 """TensorProto.DataType."""
 _MESSAGES: Final[Mapping[str, Fields]] = {
+    **ONNX,
     "Model": {"graph": (7, "Graph*")},
     "Graph": {"node": (1, "Node*"), "output": (12, "ValueInfo*")},
-    "Node": {
-        "input": (1, "string*"),
-        "output": (2, "string*"),
-        "op_type": (4, "string"),
-        "attribute": (5, "Attribute*"),
-        "domain": (7, "string"),
-    },
     "Attribute": {
         "name": (1, "string"),
         "i": (3, "int64"),
@@ -54,13 +48,7 @@ _MESSAGES: Final[Mapping[str, Fields]] = {
         "strings": (9, "bytes*"),
     },
     "Tensor": {"dims": (1, "int64*"), "data_type": (2, "int32"), "raw_data": (9, "bytes")},
-    "ValueInfo": {"name": (1, "string"), "type": (2, "Type")},
-    "Type": {"tensor_type": (1, "TensorType")},
-    "TensorType": {"elem_type": (1, "int32"), "shape": (2, "Shape")},
-    "Shape": {"dim": (1, "Dim*")},
-    "Dim": {"dim_param": (2, "string")},
 }
-"""As far as this looks, of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto."""
 _INTS: Final = np.dtype(np.int64)
 _MISSING: Final = "nodes_missing_value_tracks_true"
 _KNOWN: Final[Mapping[str, np.dtype[Any]]] = {
