@@ -80,7 +80,7 @@ link_nodes(Trees *trees, const int64_t *steps, const double *values, const npy_b
 PyObject *
 link_trees(PyObject *module, PyObject *const *given, Py_ssize_t count)
 {
-    if (!expects(count, 5, "trees")) {
+    if (!expects(count, 5, "link_trees")) {
         return NULL;
     }
     PyArrayObject *columns = array(given[0], NPY_INT64, 1, TO_READ, "columns");
@@ -184,11 +184,14 @@ add_up(const Trees *trees, const float *columns, double *sums)
         npy_intp root = trees->root[tree];
         for (; place <= root; place++) {
             const Node *node = nodes + place;
+            if (node->column == LEAF) {
+                continue;
+            }
             const float *value = columns + (npy_intp)node->column * GROUP;
-            if (node->column != LEAF && node->missing) {
+            if (node->missing) {
                 choose(nodes, node, 1, value, room);
             }
-            else if (node->column != LEAF) {
+            else {
                 choose(nodes, node, 0, value, room);
             }
         }

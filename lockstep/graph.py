@@ -89,6 +89,7 @@ def _loaded(model: bytes) -> tuple[onnxruntime.InferenceSession, Joined, Trees |
     """The model without the trees that are added up in C. Raises BundleRefused."""
     found = cut(model)
     if found is not None:
+        _session(model, onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)  # refused as a whole, if at all
         with suppress(BundleRefused):  # as below
             session, inputs = _joined_session(found[0])
             if session.get_outputs()[0].type == _ONNX_TYPES[DType.FLOAT32]:
@@ -105,8 +106,11 @@ def _joined_session(model: bytes) -> tuple[onnxruntime.InferenceSession, Joined]
     return _session(model), Joined(model, {}, {})
 
 
-def _session(model: bytes) -> onnxruntime.InferenceSession:
+def _session(
+    model: bytes, level: onnxruntime.GraphOptimizationLevel = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = level
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL

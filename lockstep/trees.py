@@ -4,7 +4,7 @@ ONNX Runtime walks down one tree for one row after the other. Of a run of 400 ro
 is half, and most of it the processor's waiting for branches that it guessed wrong. `lockstep/_trees.c` compares a group
 of rows at once and selects leaves without branches; the leaves are added in the same order in float64, so the sums are
 the same to the bit. Anything that is not exactly such a sum stays with ONNX Runtime, and so do trees with many leaves,
-of which a walk sees few. Selecting instead of walking is an idea of Asadi, Lin and de Vries, Runtime optimizations for
+of which a walk sees few. What ONNX Runtime refuses is refused: it is shown the whole graph first (lockstep.graph). Selecting instead of walking is an idea of Asadi, Lin and de Vries, Runtime optimizations for
 tree-based machine learning models, TKDE 2014.
 
 https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsembleRegressor.html
@@ -136,7 +136,8 @@ def _features(model: Any) -> str | None:
     if list(trees.input) != list(cast.output) or list(trees.output) != [model.graph[0].output[0].name]:
         return None
     made = {name for node in before for name in node.output}
-    return cast.input[0] if len(cast.input) == 1 and cast.input[0] in made else None
+    found = cast.input[0] if len(cast.input) == 1 else None
+    return found if found in made and isinstance(found, str) else None  # bytes: it is no UTF-8
 
 
 def _attributes(trees: Any) -> dict[str, NDArray[Any]] | None:
@@ -155,12 +156,11 @@ def _attributes(trees: Any) -> dict[str, NDArray[Any]] | None:
 
 
 def _value(attribute: Any) -> NDArray[Any]:
-    """An attribute as an array of one dimension; a tensor that is not of float64, in one piece, as one of nothing."""
+    """An attribute as an array of one dimension; a tensor that is not a list of float64 as one of nothing."""
     if attribute.HasField("t"):
-        content = attribute.t.raw_data
-        return (
-            np.frombuffer(content) if attribute.t.data_type == _DOUBLE and len(content) % 8 == 0 else np.zeros(0, "V")
-        )
+        content, dims = attribute.t.raw_data, list(attribute.t.dims)
+        is_list = attribute.t.data_type == _DOUBLE and len(dims) == 1 and len(content) == 8 * dims[0]
+        return np.frombuffer(content) if is_list else np.zeros(0, "V")
     if attribute.strings or attribute.HasField("s"):
         return np.array([*attribute.strings, *([attribute.s] if attribute.HasField("s") else [])], object)
     return np.array([*attribute.ints, *([attribute.i] if attribute.HasField("i") else [])], np.int64)
@@ -188,7 +188,7 @@ def _program(found: Mapping[str, NDArray[Any]]) -> Program | None:
         return None
     columns = np.array(sorted({*features[~leaf].tolist()}), np.int64)
     steps = np.where(leaf, LEAF, np.searchsorted(columns, features))
-    missing = found[_MISSING].astype(bool)
+    missing = found[_MISSING] == 1  # as ONNX Runtime takes it
     # One more place at the end stands for END.
     steps, values, missing = np.append(steps, END), np.append(values, 0.0), np.append(missing, False)
     return Program(columns, steps[order], values[order], missing[order], float(found["base_values_as_tensor"][0]))
@@ -206,7 +206,7 @@ def _float32_below(thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
     """The largest float32 that is not above each: a float32 is at most the one where it is at most the other."""
     with np.errstate(over="ignore"):
         nearest = thresholds.astype(np.float32)
-    below = np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+        below = np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
     return below.astype(np.float64)
 
 

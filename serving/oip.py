@@ -81,15 +81,15 @@ def read(request: pb.ModelInferRequest, known: Known, *, max_rows: int) -> Asked
     return Asked(
         Query(request.model_name, request.model_version, columns, event_us, strict=strict, sent=sent),
         timeout_us,
-        _wanted(request.outputs, plan) if wanted is None else wanted,
+        wanted,
         raw=bool(buffers) or not request.inputs,
     )
 
 
 def _known_or_read(
     request: pb.ModelInferRequest, buffers: Sequence[bytes], known: Known, max_rows: int
-) -> tuple[dict[str, Array], tuple[str, ...] | None]:
-    """The columns by name, the times among them, and the outputs where they are known too."""
+) -> tuple[dict[str, Array], tuple[str, ...]]:
+    """The columns by name, the times among them, and the names of the outputs."""
     head = head_of(request, buffers) if buffers and not request.parameters else b""
     found = known.get(head)
     columns = None if found is None else found.columns(buffers)
@@ -97,10 +97,8 @@ def _known_or_read(
         return columns, found.outputs  # nearly always
     tensors = tuple(request.inputs)  # every walk over the field itself would make its messages anew
     columns = _columns(tensors, _buffers(tensors, buffers), known.plan, max_rows)
-    if not head:
-        return columns, None
     wanted = _wanted(request.outputs, known.plan)
-    learnt = Head.of(request, wanted)
+    learnt = Head.of(request, wanted) if head else None
     if learnt is not None:
         known.put(head, learnt)
     return columns, wanted

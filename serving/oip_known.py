@@ -32,7 +32,7 @@ class _Tensor(NamedTuple):
 
 
 class Head(NamedTuple):
-    """What a request says beside its parameters and its buffers, and what was found to be in order."""
+    """What a request without parameters says beside its id and its buffers, and was found to be in order."""
 
     tensors: tuple[_Tensor, ...]
     outputs: tuple[str, ...]
@@ -42,7 +42,7 @@ class Head(NamedTuple):
         """That of a request with buffers, which is in order; None where a buffer's values have to be looked at."""
         tensors = []
         for tensor in request.inputs:
-            if tensor.parameters or tensor.HasField("contents") or tensor.datatype in ("BOOL", "UINT64"):
+            if tensor.datatype in ("BOOL", "UINT64"):
                 return None
             numpy = DATATYPES[tensor.datatype].numpy
             size = tensor.shape[0] * (1 if numpy is None else numpy.itemsize)

@@ -91,7 +91,6 @@ def unary(
             raise
         except Exception as error:  # noqa: BLE001 # told or logged
             failure, trailers = failure_of(error, method), _trailers(error)
-            error.__traceback__ = None  # its frames hold the error: a circle, left to the garbage collector
         _refused(meter, request, failure[0])
         # Out of the except clause, and without the message: gRPC keeps what abort raises, and with it this frame.
         del message, request

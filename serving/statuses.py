@@ -61,12 +61,18 @@ STATUSES: dict[type[LockstepError], grpc.StatusCode] = {
 
 
 def failure_of(error: Exception, method: str) -> Failure:
-    """What the caller of a method is told. An error that nobody foresaw is logged: the caller learns no internals."""
+    """What the caller of a method is told. An error that nobody foresaw is logged: the caller learns no internals.
+
+    The error is done with then, and loses its traceback: its frames hold it, a circle left to the garbage collector.
+    """
+    failure = UNFORESEEN
     if isinstance(error, LockstepError):
-        return status_of(error), sentence(error)
-    facts = {"method": method, "reason": f"unforeseen {type(error).__name__} in {method}"}
-    log.error("unforeseen error", exc_info=error, extra=facts)
-    return UNFORESEEN
+        failure = status_of(error), sentence(error)
+    else:
+        facts = {"method": method, "reason": f"unforeseen {type(error).__name__} in {method}"}
+        log.error("unforeseen error", exc_info=error, extra=facts)
+    error.__traceback__ = None
+    return failure
 
 
 def status_of(error: LockstepError) -> grpc.StatusCode:

@@ -150,7 +150,7 @@ def step_alone(fitted: FittedStep) -> Graph:
 
 
 _Nodes = tuple[list[onnx.NodeProto], list[onnx.TensorProto]]
-"""And the constants that they take."""
+"""Some nodes, and the constants that they take."""
 
 
 def _computed(fitted: FittedStep) -> _Nodes:
@@ -165,7 +165,8 @@ def _only_fills(fitted: FittedStep) -> bool:
     if set(fitted.dtypes) != {DType.FLOAT32} or type(filler) is not SimpleImputer or filler.add_indicator:
         return False
     fills = filler.statistics_
-    return bool(np.isnan(filler.missing_values) and (fills.astype(np.float32) == fills).all())
+    missing = filler.missing_values
+    return isinstance(missing, float) and np.isnan(missing) and bool((fills.astype(np.float32) == fills).all())
 
 
 def _filled(fitted: FittedStep) -> _Nodes:
@@ -309,7 +310,7 @@ def snap_thresholds(estimator: Any) -> Any:
             thresholds = predictor.nodes["num_threshold"]
             with np.errstate(over="ignore"):  # the largest float64 stands for "everything"; it becomes infinity
                 nearest = thresholds.astype(np.float32)
-            below = np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+                below = np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
             predictor.nodes["num_threshold"] = below
     return estimator
 

@@ -35,7 +35,7 @@ def narrowed(steps: Sequence[FittedStep], estimator: Any) -> tuple[tuple[FittedS
         chosen = np.ones(len(own), bool)
         if isinstance(fitted.transformer, TopN):
             chosen = is_used[own]
-            chosen[0] |= not chosen.any()  # a graph has no step of no features
+            chosen[:1] |= not chosen.any()  # a step that makes something goes on making something
             fitted = replace(fitted, transformer=_of(fitted.transformer, chosen))
         serving.append(fitted)
         kept.append(own[chosen])

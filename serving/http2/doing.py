@@ -74,6 +74,7 @@ class Doing:
             raise
         except BaseException as error:  # noqa: BLE001 # whoever it is for asks for it
             self._end(error)
+            error.__traceback__ = None  # it holds this frame, and that this: a circle, left to the garbage collector
         else:
             self._wait(waits_for)
 
@@ -91,5 +92,3 @@ class Doing:
     def _end(self, error: BaseException | None) -> None:
         self._coroutine, self._error = None, error
         self._left(self)
-        if error is not None:
-            error.__traceback__ = None  # it holds the frame that holds this: a circle, left to the garbage collector

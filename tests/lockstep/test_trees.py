@@ -25,7 +25,8 @@ pytestmark = pytest.mark.skipif(core is None, reason="lockstep._core is not comp
 
 PATIENT = settings(deadline=None)
 WIDTH = 5
-GRID = np.array([-np.inf, -3e38, -1.5, -1e-45, 0.0, 1e-45, 0.1, 0.5, 1.0, 16777216.0, 3e38, np.inf], np.float32)
+LARGEST = float(np.finfo(np.float32).max)
+GRID = np.array([-np.inf, -LARGEST, -1.5, -1e-45, 0.0, 1e-45, 0.1, 0.5, 1.0, 16777216.0, LARGEST, np.inf], np.float32)
 """What features are; thresholds lie on them, and a little beside."""
 
 Edit = Callable[[onnx.ModelProto], None]
@@ -103,7 +104,7 @@ def _near(rng: np.random.Generator) -> float:
     return float(kinds[rng.integers(len(kinds))])
 
 
-def tensor(values: Sequence[float], dtype: Any = np.float64) -> onnx.TensorProto:
+def tensor(values: Sequence[float] | float, dtype: Any = np.float64) -> onnx.TensorProto:
     return numpy_helper.from_array(np.array(values, dtype), "values")
 
 
@@ -298,6 +299,15 @@ def places(name: str, *changes: tuple[int, int]) -> Edit:
     return edit
 
 
+def sized(name: str, *dims: int) -> Edit:
+    """Lets a tensor say that it has another shape."""
+
+    def edit(found: onnx.ModelProto) -> None:
+        attribute(found, name).t.dims[:] = dims
+
+    return edit
+
+
 @pytest.mark.parametrize(
     "edit",
     [
@@ -320,6 +330,10 @@ def places(name: str, *changes: tuple[int, int]) -> Edit:
         pytest.param(having("nodes_hitrates", [1.0]), id="what is not known"),
         pytest.param(having("base_values_as_tensor", tensor([1.0, 2.0])), id="two bases"),
         pytest.param(having("base_values_as_tensor", tensor([1.0], np.float32)), id="a base of float32"),
+        pytest.param(having("base_values_as_tensor", tensor(1.0)), id="a base of no dimensions"),
+        pytest.param(sized("base_values_as_tensor", 2), id="a base that is shorter than it says"),
+        pytest.param(sized("target_weights_as_tensor", 3), id="leaves that are more than they say"),
+        pytest.param(sized("nodes_values_as_tensor"), id="thresholds that do not say how many they are"),
         pytest.param(having("target_weights_as_tensor", tensor([np.nan] * 4)), id="leaves that are no numbers"),
         pytest.param(without("nodes_featureids"), id="no features"),
     ],
@@ -340,15 +354,60 @@ def test_without_c_nothing_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Graph(content)._trees is None
 
 
+@pytest.mark.parametrize("way", [2, -1, 1, 0])
+def test_nan_goes_the_way_that_onnx_runtime_takes_whatever_number_says_so(way: int) -> None:
+    rng = np.random.default_rng(8)
+    found = model(drawn(rng))
+    numbers = attribute(found, "nodes_missing_value_tracks_true").ints
+    numbers[:] = [way] * len(numbers)
+    graph, given = Graph(found.SerializeToString()), columns(rng, 100)
+    assert graph._trees is not None
+    np.testing.assert_array_equal(graph.run(given), by_onnx_runtime(found.SerializeToString(), given))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        pytest.param(lambda found: found.opset_import.pop(), id="an operator of no version"),
+        pytest.param(having("n_targets", [1]), id="a number in a list"),
+        pytest.param(
+            lambda found: found.graph.initializer.append(helper.make_tensor("raw", TensorProto.FLOAT, [1], [0.0])),
+            id="an output that is a constant too",
+        ),
+        pytest.param(
+            lambda found: found.graph.output[0].type.tensor_type.__setattr__("elem_type", TensorProto.DOUBLE),
+            id="an output of another type",
+        ),
+    ],
+)
+def test_what_onnx_runtime_refuses_is_refused(edit: Edit) -> None:
+    found = model(drawn(np.random.default_rng(4)))
+    edit(found)
+    assert cut(found.SerializeToString()) is not None, "for the trees alone it would be in order"
+    with pytest.raises(BundleRefused, match="ONNX Runtime cannot load the model"):
+        Graph(found.SerializeToString())
+
+
+def test_names_that_are_no_utf8_are_left_to_onnx_runtime() -> None:
+    rng = np.random.default_rng(9)
+    content = model(drawn(rng)).SerializeToString().replace(b"\x08features", b"\x08\xffeatures")
+    given = columns(rng, 20)
+    assert cut(content) is None
+    np.testing.assert_array_equal(Graph(content).run(given), by_onnx_runtime(content, given))
+
+
 @given(st.integers(0, 2**32), st.integers(0, 100_000), st.integers(0, 255))
 @PATIENT
-def test_no_bytes_raise_anything_but_a_refusal(seed: int, place: int, byte: int) -> None:
-    whole = model(drawn(np.random.default_rng(seed), count=3, leaves=4)).SerializeToString()
+def test_no_byte_makes_a_score_another_one(seed: int, place: int, byte: int) -> None:
+    rng = np.random.default_rng(seed)
+    whole = model(drawn(rng, count=3, leaves=4)).SerializeToString()
     place %= len(whole)
-    changed = whole[:place] + bytes([byte]) + whole[place + 1 :]
+    changed, given = whole[:place] + bytes([byte]) + whole[place + 1 :], columns(rng, 20)
     cut(changed)
     with suppress(BundleRefused):  # anything else is a defect
-        Graph(changed)
+        graph = Graph(changed)
+        if graph._trees is not None:
+            np.testing.assert_array_equal(graph.run(given), by_onnx_runtime(changed, given))
 
 
 ROOT = ([LEAF, LEAF, 0, END], [1.0, 2.0, 0.5, 0.0], [False] * 4)

@@ -79,7 +79,22 @@ async def refused(client: Client) -> None:
     assert (await client.refused(request(column("ip", 1))))[0] == "INVALID_ARGUMENT"
 
 
-@pytest.mark.parametrize("call", [predict, explain, get_features, stream, list_models, infer, timed, refused])
+async def refused_stream(client: Client) -> None:
+    wrong = request(column("ip", 1), model="none")
+    assert [reply.WhichOneof("outcome") async for reply in client.stub.PredictStream(iter([wrong]))] != []
+
+
+async def cancelled(client: Client) -> None:
+    call = client.stub.PredictStream()
+    await call.write(GOOD)
+    await call.read()
+    call.cancel()
+
+
+CASES = [predict, explain, get_features, stream, list_models, infer, timed, refused, refused_stream, cancelled]
+
+
+@pytest.mark.parametrize("call", CASES)
 async def test_calls_leave_no_garbage(client: Client, call: Callable[[Client], Awaitable[None]]) -> None:
     await call(client)
     with collected() as left:

@@ -90,6 +90,53 @@ def test_what_was_read_before_changes_nothing(after: pb.ModelInferRequest) -> No
     assert outcome(after, known) == outcome(after, Known(PLAN))
 
 
+def like(before: pb.ModelInferRequest, *buffers: bytes) -> tuple[pb.ModelInferRequest, pb.ModelInferRequest]:
+    """A request, and one that says the same of its tensors, with these buffers; with the same ones where none is."""
+    after = pb.ModelInferRequest()
+    after.CopyFrom(before)
+    if buffers:
+        after.raw_input_contents[:] = buffers
+    return before, after
+
+
+def beside(before: pb.ModelInferRequest) -> pb.ModelInferRequest:
+    """The same in columns of shape (rows, 1)."""
+    for one in before.inputs:
+        one.shape.append(1)
+    return before
+
+
+SITE = ("site", "BYTES", ["é", "b"])
+TIMED = raw_infer(("event_timestamp_us", "UINT64", [NOON]), RAW_IP, RAW_BID)
+RAW_TIMED = TIMED.raw_input_contents[:]
+YES = raw_infer(RAW_IP, ("bid", "BOOL", [1]))
+RAW_YES = YES.raw_input_contents[:]
+PAIRS = {
+    "outputs": like(raw_infer(RAW_IP, RAW_BID, outputs=("rung", "score"))),
+    "columns of two dimensions": like(beside(raw_infer(RAW_IP, RAW_BID, SITE))),
+    "other texts": like(
+        raw_infer(RAW_IP, RAW_BID, SITE), *raw_infer(RAW_IP, RAW_BID, ("site", "BYTES", ["c", ""])).raw_input_contents
+    ),
+    "malformed texts": like(
+        raw_infer(SITE, RAW_IP, RAW_BID), raw_of("BYTES", "a"), raw_of("INT64", 1, 2), raw_of("FP32", 1)
+    ),
+    "texts that are no UTF-8": like(raw_infer(SITE), raw_of("BYTES", b"\xff", b"a")),
+    "a time beyond int64": like(TIMED, raw_of("UINT64", 2**63), *RAW_TIMED[1:]),
+    "a truth beyond 1": like(YES, RAW_YES[0], b"\2"),
+    "a buffer fewer": like(raw_infer(RAW_IP, RAW_BID), raw_of("INT64", 1, 2)),
+    "a buffer more": like(raw_infer(RAW_IP, RAW_BID), raw_of("INT64", 1, 2), raw_of("FP32", 1), b""),
+    "a buffer too long": like(raw_infer(RAW_IP, RAW_BID), raw_of("INT64", 1, 2), raw_of("FP32", 1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_what_is_known_of_a_request_like_it_is_no_more_than_was_said(name: str) -> None:
+    before, after = PAIRS[name]
+    known = Known(PLAN)
+    assert outcome(before, known) == outcome(before, Known(PLAN))
+    assert outcome(after, known) == outcome(after, Known(PLAN))
+
+
 def test_a_request_like_one_before_is_not_looked_into_again(monkeypatch: pytest.MonkeyPatch) -> None:
     known, asked = Known(PLAN), raw_infer(RAW_IP, RAW_BID, ("site", "BYTES", ["é"]))
     first = outcome(asked, known)

@@ -61,6 +61,11 @@ def test_of_ids_that_no_tree_looks_at_one_stays() -> None:
     assert sorted(it.graph.inputs) == ["app", "height", "os", "price"]
 
 
+def test_a_step_without_values_stays_without() -> None:
+    it = fitted(NUMBERS, Step("ids", lambda: TopN(0), ("app", "os")), estimator=boosting())
+    assert values_of(it) == 0
+
+
 def test_the_estimator_and_its_transformers_stay_as_they_were_fitted() -> None:
     it = fitted(NUMBERS, IDS, estimator=boosting())
     (_, ids), width = it.steps, it.widths["ids"]
