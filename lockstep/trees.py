@@ -5,8 +5,8 @@ is half, and most of it the processor's waiting for branches that it guessed wro
 of rows at once and selects leaves without branches; the leaves are added in the same order in float64, so the sums are
 the same to the bit. Anything that is not exactly such a sum stays with ONNX Runtime, and so do trees with many leaves,
 of which a walk sees few. What ONNX Runtime refuses is refused: it is shown the whole graph first (lockstep.graph).
-Selecting instead of walking is an idea of Asadi, Lin and de Vries, Runtime optimizations for tree-based machine learning
-models, TKDE 2014.
+Selecting instead of walking is an idea of Asadi, Lin and de Vries, Runtime optimizations for tree-based machine
+learning models, TKDE 2014.
 
 https://onnx.ai/onnx/operators/onnx_aionnxml_TreeEnsembleRegressor.html
 """
