@@ -70,9 +70,10 @@ class Measured:
         return {**medians, "rates": [_short(min(rates)), _short(max(rates))]}
 
 
-def ratio(over: Sequence[float], under: Sequence[float]) -> float:
-    """The median of the rounds' ratios."""
-    return _short(median(a / b for a, b in zip(over, under, strict=False)))
+def ratio(over: Sequence[float], under: Sequence[float]) -> float | None:
+    """The median of the rounds' ratios; None where in every round the other side answered nobody in its time."""
+    found = [a / b for a, b in zip(over, under, strict=False) if b]
+    return _short(median(found)) if found else None
 
 
 def _short(value: float) -> float:

@@ -201,6 +201,13 @@ def test_a_ratio_is_the_median_of_those_of_turns_in_one_round() -> None:
     assert (found["speedup_unary"], found["speedup_stream"], found["cpu_over_echo"]) == (10, 60, 1)
 
 
+def test_a_round_in_which_the_other_side_answered_nobody_has_no_ratio() -> None:
+    some = Measured({"ours": turns(100, 10, 300), "feast": turns(0, 10, 10)})
+    none = Measured({"ours": turns(100, 10, 300), "feast": turns(0, 0, 0)})
+    assert headline({"unary_8": some})["speedup_unary"] == 15.5
+    assert headline({"unary_8": none})["speedup_unary"] is None
+
+
 def test_what_was_left_out_is_null() -> None:
     found = headline({"hundred_8": Measured({"ours": turns(100, 200, 300)})})
     assert found["scores_per_second_one_worker"] == 20_000

@@ -265,7 +265,7 @@ async def test_a_failover_is_followed(redis_sentinel: Watched) -> None:
         await _until_found(reader, Status.PRESENT)
         redis_sentinel.kill(0)
         await _until_found(reader, Status.UNREACHABLE)
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(120):  # of seconds on a machine of its own
             while (await read(reader, 1)).found.tolist() != [Status.PRESENT]:
                 await asyncio.sleep(0.05)
 
