@@ -95,7 +95,10 @@ class Bench:
             found = carried_out(load, sides, by_method(ways), timing)
         one = found[ALONE][PREDICT]
         speeds = {name: of_server(found, way.method, name) for name, way in ways.items()}
-        return speeds, ratio(one.of(CACHED_WAY, "p50_ms"), one.of(GRPC, "p50_ms"))
+        hit_over_live = ratio(one.of(CACHED_WAY, "p50_ms"), one.of(GRPC, "p50_ms"))
+        if hit_over_live is None:
+            raise ValueError(f"{GRPC}: no round has a time; run the benchmark again.")
+        return speeds, hit_over_live
 
     def _in_c(self, equal: Equal, seen: "Frame") -> Speed:
         """The model in C: what it takes is the model's inputs, so the caller has fetched and computed them."""
