@@ -1002,6 +1002,9 @@ static PyMethodDef functions[] = {
     {"keys", (PyCFunction)(void (*)(void))keys, METH_FASTCALL,
      "keys(prefix, columns, first, places)\n\n"
      "The distinct keys of a view, in the order in which they come; places[i] becomes first + the place of row i's key."},
+    {"link_trees", (PyCFunction)(void (*)(void))link_trees, METH_FASTCALL,
+     "link_trees(columns, steps, values, missing, base)\n\n"
+     "Decision trees for sum_trees; lockstep.trees says what the arrays are."},
     {"parse", (PyCFunction)(void (*)(void))parse, METH_FASTCALL,
      "parse(message, most, texts)\n\n"
      "Model, version, columns, t or None, explain and strict of a PredictRequest with at most so many values in a column;\n"
@@ -1012,9 +1015,6 @@ static PyMethodDef functions[] = {
     {"spread", (PyCFunction)(void (*)(void))spread, METH_FASTCALL,
      "spread(bounds, counts, totals, values, where)\n\n"
      "Count values by the bound that they are within, those where it is true, and add them up."},
-    {"link_trees", (PyCFunction)(void (*)(void))link_trees, METH_FASTCALL,
-     "link_trees(columns, steps, values, missing, base)\n\n"
-     "Decision trees for sum_trees; lockstep.trees says what the arrays are."},
     {"sum_trees", (PyCFunction)(void (*)(void))sum_trees, METH_FASTCALL,
      "sum_trees(trees, features)\n\n"
      "Add up the leaves that every row reaches."},

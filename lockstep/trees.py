@@ -25,7 +25,7 @@ from lockstep.compiled import core
 from lockstep.partial_messages import ONNX, Fields, message_classes
 from lockstep.ragged import Ints
 
-__all__ = ["Trees", "cut"]
+__all__ = ["Trees", "cut", "float32_below"]
 
 LEAF: Final = -1
 END: Final = -2
@@ -181,7 +181,7 @@ def _program(found: Mapping[str, NDArray[Any]]) -> Program | None:
     left, right = (_within(tree, found[f"nodes_{side}nodeids"], start) for side in ("true", "false"))
     if of_leaves is None or left is None or right is None or sorted(of_leaves) != np.flatnonzero(leaf).tolist():
         return None
-    values = _float32_below(found["nodes_values_as_tensor"])
+    values = float32_below(found["nodes_values_as_tensor"])
     values[of_leaves] = found["target_weights_as_tensor"]
     order = _postfix(start.tolist(), leaf.tolist(), left.tolist(), right.tolist())
     features = found["nodes_featureids"]
@@ -203,14 +203,6 @@ def _within(tree: Ints, node: Ints, start: Ints) -> Ints | None:
     return place if ((place >= start[tree]) & (place < start[tree + 1])).all() else None
 
 
-def _float32_below(thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The largest float32 that is not above each: a float32 is at most the one where it is at most the other."""
-    with np.errstate(over="ignore"):
-        nearest = thresholds.astype(np.float32)
-        below = np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
-    return below.astype(np.float64)
-
-
 def _postfix(start: Sequence[int], leaf: Sequence[bool], left: Sequence[int], right: Sequence[int]) -> Ints | None:
     """The nodes of all trees in the order in which they are computed, after each tree the number of nodes.
 
@@ -230,6 +222,14 @@ def _postfix(start: Sequence[int], leaf: Sequence[bool], left: Sequence[int], ri
             return None
         order += [*tree, len(leaf)]
     return np.array(order, np.int64)
+
+
+def float32_below(thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The largest float32 that is not above each: a float32 is at most the one exactly where it is at most the other."""
+    with np.errstate(over="ignore"):  # beyond all float32 it is infinity
+        nearest = thresholds.astype(np.float32)
+        below = np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
+    return below.astype(np.float64)
 
 
 @lru_cache

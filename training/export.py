@@ -27,6 +27,7 @@ from lockstep.errors import BundleRefused, PlanRefused
 from lockstep.graph import Graph, Link
 from lockstep.model import side_by_side
 from lockstep.plan import DType
+from lockstep.trees import float32_below
 from training.estimators import constant, has_own_graph, own_graph
 from training.instead import advice
 from training.onnx_rewrite import rewrite
@@ -307,11 +308,7 @@ def snap_thresholds(estimator: Any) -> Any:
     """
     if isinstance(estimator, HistGradientBoostingClassifier):
         for (predictor,) in estimator._predictors:
-            thresholds = predictor.nodes["num_threshold"]
-            with np.errstate(over="ignore"):  # the largest float64 stands for "everything"; it becomes infinity
-                nearest = thresholds.astype(np.float32)
-                below = np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
-            predictor.nodes["num_threshold"] = below
+            predictor.nodes["num_threshold"] = float32_below(predictor.nodes["num_threshold"])
     return estimator
 
 

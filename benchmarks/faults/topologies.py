@@ -120,10 +120,20 @@ class Watched:
         """Kill the master."""
         self.kill(0)
 
+    @property
+    def stands_by(self) -> bool:
+        """Whether the Sentinel saw its machine stand still: it acts on nothing for half a minute then, in TILT mode."""
+        with redis.Redis(port=self._sentinel) as sentinel:
+            return bool(sentinel.info("sentinel")["sentinel_tilt"])
+
+    @property
+    def _sentinel(self) -> int:
+        """The port of the one that lives."""
+        return int(self.connection_string.rpartition(":")[2])
+
     def wait_for_heir(self) -> None:
         """Until the replica is the master, and the Sentinel says so. Raises TimeoutError."""
-        sentinel = int(self.connection_string.rpartition(":")[2])
-        with redis.Redis(port=self.ports[1]) as heir, redis.Redis(port=sentinel) as names:
+        with redis.Redis(port=self.ports[1]) as heir, redis.Redis(port=self._sentinel) as names:
             until(lambda: bool(heir.info("replication")["role"] == "master"))
             until(lambda: int(names.sentinel_master("mymaster")["port"]) == self.ports[1])
 

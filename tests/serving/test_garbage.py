@@ -81,7 +81,7 @@ async def refused(client: Client) -> None:
 
 async def refused_stream(client: Client) -> None:
     wrong = request(column("ip", 1), model="none")
-    assert [reply.WhichOneof("outcome") async for reply in client.stub.PredictStream(iter([wrong]))] != []
+    assert [reply.WhichOneof("outcome") async for reply in client.stub.PredictStream(iter([wrong]))] == ["failure"]
 
 
 async def cancelled(client: Client) -> None:
