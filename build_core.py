@@ -1,4 +1,4 @@
-"""Compiles lockstep/_core.c and _trees.c when Lockstep is built or installed, where there is a C compiler.
+"""Compiles lockstep/_core.c, _requests.c and _trees.c when Lockstep is built or installed, where there is a C compiler.
 
 Hatchling runs it. Without a compiler nothing fails: the same is done in Python and by ONNX Runtime, slower.
 `lockstep doctor` says which it is.
@@ -14,7 +14,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path(__file__).parent / "lockstep"
-SOURCES = [FOLDER / "_core.c", FOLDER / "_trees.c"]
+SOURCES = [FOLDER / name for name in ("_core.c", "_requests.c", "_trees.c")]
 
 
 class CoreBuildHook(BuildHookInterface):

@@ -1,9 +1,10 @@
-/* The hot path of a scorer in C: requests into columns, join keys into keys, packed rows into values.
+/* The hot path of a scorer in C: join keys into keys, packed rows into values, values judged and counted. Requests into
+   columns are in _requests.c, trees in _trees.c.
 
-   Everything here exists in Python too (serving/convert.py, together.py, unique_keys.py, row_stack.py with gathers.py,
-   resolve.py, scoring.py, histogram.py), and the tests compare the two value for value. What is unusual is left to
-   Python, which knows every case and has the words for it: `parse` answers None, `join` too, `keys` is not asked for
-   texts, `gather` names the views that must be read in another way.
+   Everything here exists in Python too (unique_keys.py, row_stack.py with gathers.py, resolve.py, scoring.py,
+   histogram.py, graph.py), and the tests compare the two value for value. What is unusual is left to Python, which knows
+   every case and has the words for it: `ask` and `beside` answer None, `gather` names the views that must be read in
+   another way.
 
    Bytes come from strangers: each is looked at only after its place was compared with the end. */
 
@@ -22,15 +23,20 @@ enum { FRESH = 0, DEFAULTS = 1, ALL_DEFAULTS = 2 };
 #define MOST_VARINT 10
 
 static unsigned char *
-put_number(unsigned char *to, int64_t value)
+put_varint(unsigned char *to, uint64_t rest)
 {
-    uint64_t rest = ((uint64_t)value << 1) ^ (uint64_t)(value >> 63);
     while (rest > 0x7F) {
         *to++ = (unsigned char)(rest | 0x80);
         rest >>= 7;
     }
     *to++ = (unsigned char)rest;
     return to;
+}
+
+static unsigned char *
+put_number(unsigned char *to, int64_t value)
+{
+    return put_varint(to, ((uint64_t)value << 1) ^ (uint64_t)(value >> 63));
 }
 
 static uint64_t
@@ -45,110 +51,293 @@ static uint64_t seed = 0; /* of the table below: a stranger who knew it could ma
 
 #define MOST_JOIN_KEYS 16
 
-static PyObject *
-keys(PyObject *module, PyObject *const *given, Py_ssize_t count)
+/* One column of a view's join keys: numbers, or texts. */
+typedef struct {
+    const int64_t *numbers;
+    PyObject *const *texts;
+} JoinKey;
+
+/* The distinct keys of a view as they are found. */
+typedef struct {
+    PyObject *prefix;
+    const JoinKey *columns;
+    Py_ssize_t width, rows;
+    size_t room; /* of the table, a power of two */
+    Py_ssize_t *table; /* the row that first had a key, plus 1; 0: free */
+    char *key;
+    Py_ssize_t key_room;
+} Keys;
+
+static int
+put_key(PyObject *keys, const char *key, Py_ssize_t size)
 {
-    if (!expects(count, 4, "keys")) {
-        return NULL;
-    }
-    char *prefix;
-    Py_ssize_t prefix_size;
-    if (PyBytes_AsStringAndSize(given[0], &prefix, &prefix_size) < 0) {
-        return NULL;
-    }
-    PyObject *columns = given[1];
-    Py_ssize_t first = PyLong_AsSsize_t(given[2]);
-    if (first == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    PyArrayObject *places = array(given[3], NPY_INT64, 1, TO_WRITE, "places");
-    if (places == NULL) {
-        return NULL;
-    }
-    Py_ssize_t rows = PyArray_DIM(places, 0), width = PyTuple_Check(columns) ? PyTuple_GET_SIZE(columns) : 0;
-    if (width < 1 || width > MOST_JOIN_KEYS) {
-        PyErr_SetString(PyExc_TypeError, "columns is a tuple of 1 to 16 arrays");
-        return NULL;
-    }
-    const int64_t *values[MOST_JOIN_KEYS];
-    for (Py_ssize_t i = 0; i < width; i++) {
-        PyArrayObject *column = array(PyTuple_GET_ITEM(columns, i), NPY_INT64, 1, TO_READ, "a column");
-        if (column == NULL) {
-            return NULL;
+    PyObject *whole = PyBytes_FromStringAndSize(key, size);
+    int done = whole == NULL ? -1 : PyList_Append(keys, whole);
+    Py_XDECREF(whole);
+    return done;
+}
+
+static int
+are_same(const Keys *view, Py_ssize_t one, Py_ssize_t other)
+{
+    for (Py_ssize_t i = 0; i < view->width; i++) {
+        const JoinKey *column = view->columns + i;
+        if (column->numbers != NULL ? column->numbers[one] != column->numbers[other]
+                                    : PyUnicode_Compare(column->texts[one], column->texts[other]) != 0) {
+            return 0;
         }
-        if (PyArray_DIM(column, 0) != rows) {
-            PyErr_SetString(PyExc_ValueError, "the columns and the places are not of one length");
-            return NULL;
+    }
+    return 1;
+}
+
+/* Python's own hash of a text is seeded too. */
+static uint64_t
+hash_of_row(const Keys *view, Py_ssize_t row)
+{
+    uint64_t hash = seed;
+    for (Py_ssize_t i = 0; i < view->width; i++) {
+        const JoinKey *column = view->columns + i;
+        hash = mixed(hash + (column->numbers != NULL ? (uint64_t)column->numbers[row]
+                                                     : (uint64_t)PyObject_Hash(column->texts[row])));
+    }
+    return hash;
+}
+
+/* The key of a row: its length, with its bytes in `view->key`. -1 with an error, such as a text that has no UTF-8. */
+static Py_ssize_t
+write_key(Keys *view, Py_ssize_t row)
+{
+    Py_ssize_t size = PyBytes_GET_SIZE(view->prefix);
+    for (Py_ssize_t i = 0; i < view->width; i++) {
+        const JoinKey *column = view->columns + i;
+        const char *text = NULL;
+        Py_ssize_t length = 0;
+        if (column->numbers == NULL && (text = PyUnicode_AsUTF8AndSize(column->texts[row], &length)) == NULL) {
+            return -1;
         }
-        values[i] = PyArray_DATA(column);
-    }
-    int64_t *place_of = PyArray_DATA(places);
-    size_t room = 16;
-    while (room < 2 * (size_t)rows) {
-        room *= 2;
-    }
-    Py_ssize_t small[256], *table = small; /* the row that first had a key, plus 1; 0: free */
-    if (room > 256 && (table = PyMem_Malloc(room * sizeof *table)) == NULL) {
-        return PyErr_NoMemory();
-    }
-    memset(table, 0, room * sizeof *table);
-    char stack_key[512], *key = stack_key;
-    size_t most = (size_t)prefix_size + (size_t)width * MOST_VARINT;
-    PyObject *found = PyList_New(0);
-    if (found == NULL || (most > sizeof stack_key && (key = PyMem_Malloc(most)) == NULL)) {
-        goto failed;
-    }
-    memcpy(key, prefix, (size_t)prefix_size);
-    for (Py_ssize_t row = 0; row < rows; row++) {
-        uint64_t hash = seed;
-        for (Py_ssize_t i = 0; i < width; i++) {
-            hash = mixed(hash + (uint64_t)values[i][row]);
-        }
-        size_t at = hash & (room - 1);
-        while (table[at]) {
-            Py_ssize_t other = table[at] - 1, i = 0;
-            while (i < width && values[i][other] == values[i][row]) {
-                i++;
+        if (size + length + MOST_VARINT > view->key_room) {
+            Py_ssize_t room = 2 * (size + length + MOST_VARINT);
+            char *larger = PyMem_Realloc(view->key, (size_t)room);
+            if (larger == NULL) {
+                PyErr_NoMemory();
+                return -1;
             }
-            if (i == width) {
-                break;
-            }
-            at = (at + 1) & (room - 1);
+            view->key = larger;
+            view->key_room = room;
         }
-        if (table[at]) {
-            place_of[row] = place_of[table[at] - 1];
+        unsigned char *to = (unsigned char *)view->key + size;
+        if (text == NULL) {
+            size = (char *)put_number(to, column->numbers[row]) - view->key;
             continue;
         }
-        table[at] = row + 1;
-        place_of[row] = first + PyList_GET_SIZE(found);
-        unsigned char *end = (unsigned char *)key + prefix_size;
-        for (Py_ssize_t i = 0; i < width; i++) {
-            end = put_number(end, values[i][row]);
+        if (i < view->width - 1) { /* the last one needs no length */
+            to = put_varint(to, (uint64_t)length);
         }
-        PyObject *whole = PyBytes_FromStringAndSize(key, (char *)end - key);
-        if (whole == NULL || PyList_Append(found, whole) < 0) {
-            Py_XDECREF(whole);
-            goto failed;
-        }
-        Py_DECREF(whole);
+        memcpy(to, text, (size_t)length);
+        size = (char *)to + length - view->key;
     }
-    goto done;
-failed:
-    Py_CLEAR(found);
-    if (!PyErr_Occurred()) {
+    return size;
+}
+
+/* The distinct keys, put behind the others; place_of[i] becomes the place of row i's key. -1 with an error. */
+static int
+put_keys(Keys *view, PyObject *keys, int64_t *place_of)
+{
+    memset(view->table, 0, view->room * sizeof *view->table);
+    for (Py_ssize_t row = 0; row < view->rows; row++) {
+        size_t at = hash_of_row(view, row) & (view->room - 1);
+        while (view->table[at] && !are_same(view, view->table[at] - 1, row)) {
+            at = (at + 1) & (view->room - 1);
+        }
+        if (view->table[at]) {
+            place_of[row] = place_of[view->table[at] - 1];
+            continue;
+        }
+        view->table[at] = row + 1;
+        place_of[row] = PyList_GET_SIZE(keys);
+        Py_ssize_t size = write_key(view, row);
+        if (size < 0 || put_key(keys, view->key, size) < 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* The columns of a view's join keys. 1, 0 where Python is to make its keys, -1 with an error. */
+static int
+join_keys(PyObject *names, PyObject *given, Py_ssize_t rows, JoinKey *to)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); i++) {
+        PyObject *column = PyDict_GetItemWithError(given, PyTuple_GET_ITEM(names, i));
+        if (column == NULL) {
+            if (!PyErr_Occurred()) {
+                PyErr_SetObject(PyExc_KeyError, PyTuple_GET_ITEM(names, i));
+            }
+            return -1;
+        }
+        PyArrayObject *values = (PyArrayObject *)column;
+        if (!PyArray_Check(column) || PyArray_NDIM(values) != 1 || PyArray_DIM(values, 0) != rows ||
+            !PyArray_IS_C_CONTIGUOUS(values) || !PyArray_ISBEHAVED_RO(values)) {
+            return 0;
+        }
+        if (PyTypeNum_ISSIGNED(PyArray_TYPE(values)) && PyArray_ITEMSIZE(values) == 8) {
+            to[i] = (JoinKey){PyArray_DATA(values), NULL};
+            continue;
+        }
+        if (PyArray_TYPE(values) != NPY_OBJECT) {
+            return 0;
+        }
+        to[i] = (JoinKey){NULL, PyArray_DATA(values)};
+        for (Py_ssize_t row = 0; row < rows; row++) {
+            if (to[i].texts[row] == NULL || !PyUnicode_CheckExact(to[i].texts[row])) {
+                return 0;
+            }
+        }
+    }
+    return 1;
+}
+
+/* All views' keys: 1, 0 where Python is to make them, -1 with an error. */
+static int
+ask_all(PyObject *spaces, PyObject *given, Keys *view, JoinKey *columns, PyObject *keys, int64_t *ends, int64_t *places)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(spaces); i++, places += view->rows) {
+        PyObject *names;
+        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(spaces, i), "SO!;spaces: prefix, names", &view->prefix, &PyTuple_Type, &names)) {
+            return -1;
+        }
+        view->width = PyTuple_GET_SIZE(names);
+        if (view->width > MOST_JOIN_KEYS || PyBytes_GET_SIZE(view->prefix) > view->key_room) {
+            return 0;
+        }
+        int taken = join_keys(names, given, view->rows, columns);
+        if (taken <= 0) {
+            return taken;
+        }
+        memcpy(view->key, PyBytes_AS_STRING(view->prefix), (size_t)PyBytes_GET_SIZE(view->prefix));
+        if (put_keys(view, keys, places) < 0) {
+            if (!PyErr_ExceptionMatches(PyExc_UnicodeError)) {
+                return -1;
+            }
+            PyErr_Clear();
+            return 0;
+        }
+        ends[i] = PyList_GET_SIZE(keys);
+    }
+    return 1;
+}
+
+static PyObject *
+ask(PyObject *module, PyObject *const *given, Py_ssize_t count)
+{
+    if (!expects(count, 3, "ask")) {
+        return NULL;
+    }
+    npy_intp shape[2] = {0, PyLong_AsSsize_t(given[2])};
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    int good = PyTuple_Check(given[0]) && PyDict_Check(given[1]) && shape[1] >= 0 && shape[1] <= PY_SSIZE_T_MAX / 64;
+    for (Py_ssize_t i = 0; good && i < PyTuple_GET_SIZE(given[0]); i++) {
+        good = PyTuple_Check(PyTuple_GET_ITEM(given[0], i));
+    }
+    if (!good) {
+        PyErr_SetString(PyExc_TypeError, "ask takes a tuple of tuples, a dict, and a number of rows");
+        return NULL;
+    }
+    shape[0] = PyTuple_GET_SIZE(given[0]);
+    JoinKey columns[MOST_JOIN_KEYS];
+    Keys view = {.columns = columns, .rows = shape[1], .room = 16, .key_room = 512};
+    while (view.room < 2 * (size_t)view.rows) {
+        view.room *= 2;
+    }
+    Py_ssize_t small[256];
+    view.table = view.room > 256 ? PyMem_Malloc(view.room * sizeof *view.table) : small;
+    view.key = PyMem_Malloc((size_t)view.key_room);
+    PyObject *keys = PyList_New(0), *found = NULL;
+    PyArrayObject *ends = (PyArrayObject *)PyArray_SimpleNew(1, shape, NPY_INT64);
+    PyArrayObject *places = (PyArrayObject *)PyArray_SimpleNew(2, shape, NPY_INT64);
+    if (view.table == NULL || view.key == NULL) {
         PyErr_NoMemory();
     }
-done:
-    if (table != small) {
-        PyMem_Free(table);
+    else if (keys != NULL && ends != NULL && places != NULL) {
+        int done = ask_all(given[0], given[1], &view, columns, keys, PyArray_DATA(ends), PyArray_DATA(places));
+        found = done < 0 ? NULL : done ? PyTuple_Pack(3, keys, ends, places) : Py_NewRef(Py_None);
     }
-    if (key != stack_key) {
-        PyMem_Free(key);
+    if (view.table != small) {
+        PyMem_Free(view.table);
     }
+    PyMem_Free(view.key);
+    Py_XDECREF(keys);
+    Py_XDECREF(ends);
+    Py_XDECREF(places);
     return found;
 }
 
+/* ---- Commands, as they go over the wire: https://redis.io/docs/latest/develop/reference/protocol-spec/. */
+
+#define MOST_HEAD 24 /* a letter, a number of 64 bits, an end of line */
+
+static char *
+put_head(char *to, char letter, Py_ssize_t number)
+{
+    char digits[MOST_HEAD], *digit = digits + sizeof digits;
+    do {
+        *--digit = (char)('0' + number % 10);
+        number /= 10;
+    } while (number);
+    *to++ = letter;
+    memcpy(to, digit, (size_t)(digits + sizeof digits - digit));
+    to += digits + sizeof digits - digit;
+    *to++ = '\r';
+    *to++ = '\n';
+    return to;
+}
+
+static char *
+put_part(char *to, PyObject *part)
+{
+    Py_ssize_t size = PyBytes_GET_SIZE(part);
+    to = put_head(to, '$', size);
+    memcpy(to, PyBytes_AS_STRING(part), (size_t)size);
+    to += size;
+    *to++ = '\r';
+    *to++ = '\n';
+    return to;
+}
+
+static PyObject *
+command(PyObject *module, PyObject *const *given, Py_ssize_t count)
+{
+    if (!expects(count, 2, "command")) {
+        return NULL;
+    }
+    int good = PyBytes_Check(given[0]) && PyList_Check(given[1]);
+    Py_ssize_t parts = good ? PyList_GET_SIZE(given[1]) : 0, room = 2 * MOST_HEAD + 2 + (good ? PyBytes_GET_SIZE(given[0]) : 0);
+    for (Py_ssize_t i = 0; good && i < parts; i++) {
+        PyObject *part = PyList_GET_ITEM(given[1], i);
+        good = PyBytes_Check(part) && PyBytes_GET_SIZE(part) < PY_SSIZE_T_MAX / 2 - room - MOST_HEAD;
+        room += good ? PyBytes_GET_SIZE(part) + MOST_HEAD + 2 : 0;
+    }
+    if (!good) {
+        PyErr_SetString(PyExc_TypeError, "command takes bytes, and a list of bytes");
+        return NULL;
+    }
+    PyObject *whole = PyBytes_FromStringAndSize(NULL, room);
+    if (whole == NULL) {
+        return NULL;
+    }
+    char *start = PyBytes_AS_STRING(whole), *to = put_part(put_head(start, '*', parts + 1), given[0]);
+    for (Py_ssize_t i = 0; i < parts; i++) {
+        to = put_part(to, PyList_GET_ITEM(given[1], i));
+    }
+    _PyBytes_Resize(&whole, to - start);
+    return whole;
+}
+
 /* ---- Packed rows: lockstep.schema says how they look, lockstep.checksum how they are summed. */
+
+#define NO_CREATED INT64_MIN /* lockstep.schema */
 
 enum { SUM = 0, SUMMED = 4, FINGERPRINT = 5, EVENT = 13, HEAD = 21 };
 
@@ -332,38 +521,122 @@ reader_fits(const int64_t *reader, npy_intp views)
            (!reader[R_BOOLS] || (reader[R_BOOLS_AT] >= HEAD && reader[R_BOOLS_AT] <= width - reader[R_BOOLS]));
 }
 
+/* Arrays of zeros for the values of a plan: a line of each is a column. */
+static PyObject *
+rooms_for(PyObject *groups, npy_intp rows)
+{
+    PyObject *made = PyTuple_New(PyTuple_GET_SIZE(groups));
+    for (Py_ssize_t i = 0; made != NULL && i < PyTuple_GET_SIZE(groups); i++) {
+        int type;
+        Py_ssize_t columns;
+        PyObject *group = PyTuple_GET_ITEM(groups, i), *room = NULL;
+        if (!PyTuple_Check(group)) {
+            PyErr_SetString(PyExc_TypeError, "groups is a tuple of tuples");
+        }
+        else if (PyArg_ParseTuple(group, "in;groups: type, columns", &type, &columns)) {
+            if (columns < 0 || (type != NPY_INT64 && type != NPY_FLOAT32 && type != NPY_FLOAT64 && type != NPY_OBJECT)) {
+                PyErr_SetString(PyExc_TypeError, "a group is int64, float32, float64 or object");
+            }
+            else {
+                npy_intp shape[2] = {columns, rows};
+                room = PyArray_ZEROS(2, shape, type, 0);
+            }
+        }
+        if (room == NULL) {
+            Py_CLEAR(made);
+        }
+        else {
+            PyTuple_SET_ITEM(made, i, room);
+        }
+    }
+    return made;
+}
+
+static PyArrayObject *
+filled(npy_intp views, npy_intp rows, int64_t value)
+{
+    npy_intp shape[2] = {views, rows};
+    PyArrayObject *made = (PyArrayObject *)PyArray_SimpleNew(2, shape, NPY_INT64);
+    int64_t *to = made == NULL ? NULL : PyArray_DATA(made);
+    for (npy_intp i = 0; made != NULL && i < views * rows; i++) {
+        to[i] = value;
+    }
+    return made;
+}
+
+/* What is made of some rows, to be filled. */
+typedef struct {
+    PyArrayObject *found, *event, *created, *states;
+    PyObject *values;
+} Gathered;
+
+static int fill_from(PyArrayObject *readers, PyArrayObject *columns, PyObject *answers, PyArrayObject *ends,
+                     PyArrayObject *places, const Gathered *to, npy_bool *is_strange);
+
 static PyObject *
 gather(PyObject *module, PyObject *const *given, Py_ssize_t count)
 {
-    if (!expects(count, 11, "gather")) {
+    if (!expects(count, 9, "gather")) {
         return NULL;
     }
     PyArrayObject *readers = array(given[0], NPY_INT64, 2, TO_READ, "readers");
     PyArrayObject *columns = array(given[1], NPY_INT64, 2, TO_READ, "columns");
-    PyObject *answers = given[2], *groups = given[9];
     PyArrayObject *ends = array(given[3], NPY_INT64, 1, TO_READ, "ends");
     PyArrayObject *places = array(given[4], NPY_INT64, 2, TO_READ, "places");
-    PyArrayObject *found = array(given[5], NPY_INT8, 2, TO_WRITE, "found");
-    PyArrayObject *event = array(given[6], NPY_INT64, 2, TO_WRITE, "event_us");
-    PyArrayObject *created = given[7] == Py_None ? NULL : array(given[7], NPY_INT64, 2, TO_WRITE, "created_us");
-    PyArrayObject *states = array(given[8], NPY_INT8, 2, TO_WRITE, "states");
-    PyArrayObject *strange = array(given[10], NPY_BOOL, 1, TO_WRITE, "strange");
+    npy_intp views = PyLong_AsSsize_t(given[5]), stored = PyLong_AsSsize_t(given[6]);
+    int any_created = PyObject_IsTrue(given[8]);
     if (PyErr_Occurred()) {
         return NULL;
     }
-    if (!PyList_Check(answers) || !PyTuple_Check(groups)) {
-        PyErr_SetString(PyExc_TypeError, "answers is a list, and values a tuple");
+    if (!PyList_Check(given[2]) || !PyTuple_Check(given[7])) {
+        PyErr_SetString(PyExc_TypeError, "answers is a list, and groups a tuple");
         return NULL;
     }
+    npy_intp rows = PyArray_DIM(places, 1), readers_count = PyArray_DIM(readers, 0);
+    if (views < 0 || stored < 0) {
+        return unfit();
+    }
+    npy_intp of_states[2] = {stored, rows}, of_views[2] = {views, rows};
+    Gathered to = {
+        (PyArrayObject *)PyArray_ZEROS(2, of_views, NPY_INT8, 0),
+        filled(views, rows, 0),
+        any_created ? filled(views, rows, NO_CREATED) : NULL,
+        (PyArrayObject *)PyArray_ZEROS(2, of_states, NPY_INT8, 0),
+        rooms_for(given[7], rows),
+    };
+    PyArrayObject *strange = (PyArrayObject *)PyArray_ZEROS(1, &readers_count, NPY_BOOL, 0);
+    PyObject *found = NULL;
+    if (to.found != NULL && to.event != NULL && (to.created != NULL || !any_created) && to.states != NULL &&
+        to.values != NULL && strange != NULL) {
+        int state = fill_from(readers, columns, given[2], ends, places, &to, PyArray_DATA(strange));
+        if (state >= 0) {
+            PyObject *created = any_created ? (PyObject *)to.created : Py_None;
+            found = PyTuple_Pack(6, to.found, to.event, created, to.states, to.values, state ? (PyObject *)strange : Py_None);
+        }
+    }
+    Py_XDECREF(to.found);
+    Py_XDECREF(to.event);
+    Py_XDECREF(to.created);
+    Py_XDECREF(to.states);
+    Py_XDECREF(to.values);
+    Py_XDECREF(strange);
+    return found;
+}
+
+/* 1 where a reader is strange, 0 where none is, -1 with an error. */
+static int
+fill_from(PyArrayObject *readers, PyArrayObject *columns, PyObject *answers, PyArrayObject *ends, PyArrayObject *places,
+          const Gathered *into, npy_bool *is_strange)
+{
+    PyArrayObject *found = into->found, *event = into->event, *created = into->created, *states = into->states;
+    PyObject *groups = into->values;
     npy_intp read = PyArray_DIM(readers, 0), views = PyArray_DIM(found, 0), rows = PyArray_DIM(places, 1);
     npy_intp lines = PyArray_DIM(columns, 0), asked = PyList_GET_SIZE(answers);
+    int any_strange = 0;
     int fit = is_table(readers, read, R_FIELDS) && is_table(columns, lines, C_FIELDS) && is_long(ends, read) &&
-              is_table(places, read, rows) && is_long(strange, read) && is_table(found, views, rows) &&
-              is_table(event, views, rows) && PyArray_DIM(states, 1) == rows &&
-              (created == NULL || is_table(created, views, rows));
+              is_table(places, read, rows);
     const int64_t *reader_of = PyArray_DATA(readers), *line_of = PyArray_DATA(columns), *end_of_part = PyArray_DATA(ends);
     const int64_t *all_places = PyArray_DATA(places);
-    npy_bool *is_strange = PyArray_DATA(strange);
     for (npy_intp i = 0; fit && i < read; i++) {
         int64_t start = i ? end_of_part[i - 1] : 0;
         fit = reader_fits(reader_of + i * R_FIELDS, views) && end_of_part[i] >= start && end_of_part[i] <= asked;
@@ -374,18 +647,17 @@ gather(PyObject *module, PyObject *const *given, Py_ssize_t count)
     for (npy_intp i = 0; fit && i < lines; i++) {
         const int64_t *line = line_of + i * C_FIELDS;
         fit = line[C_READER] >= 0 && line[C_READER] < read && line[C_GROUP] >= 0 && line[C_GROUP] < PyTuple_GET_SIZE(groups) &&
-              PyArray_Check(PyTuple_GET_ITEM(groups, line[C_GROUP])) &&
               line_fits(line, reader_of + line[C_READER] * R_FIELDS,
-                        (PyArrayObject *)PyTuple_GET_ITEM(groups, line[C_GROUP]), rows, PyArray_DIM(states, 0)) &&
-              PyArray_ISCARRAY((PyArrayObject *)PyTuple_GET_ITEM(groups, line[C_GROUP]));
+                        (PyArrayObject *)PyTuple_GET_ITEM(groups, line[C_GROUP]), rows, PyArray_DIM(states, 0));
     }
     if (!fit) {
         PyErr_SetString(PyExc_ValueError, "the tables and the arrays do not fit each other");
-        return NULL;
+        return -1;
     }
     const char **row_of = PyMem_Calloc((size_t)asked + 1, sizeof *row_of);
     if (row_of == NULL) {
-        return PyErr_NoMemory();
+        PyErr_NoMemory();
+        return -1;
     }
     /* The rows: where each sound one lies. `answers` keeps the bytes, and nothing below gives the interpreter a turn. */
     for (npy_intp i = 0; i < read; i++) {
@@ -398,14 +670,14 @@ gather(PyObject *module, PyObject *const *given, Py_ssize_t count)
             if (!PyBytes_Check(answer)) {
                 PyErr_SetString(PyExc_TypeError, "an answer is bytes, or None");
                 PyMem_Free(row_of);
-                return NULL;
+                return -1;
             }
             size_t size = (size_t)PyBytes_GET_SIZE(answer);
             if (size && is_sound(PyBytes_AS_STRING(answer), size, reader)) {
                 row_of[at] = PyBytes_AS_STRING(answer);
             }
             else if (size) {
-                is_strange[i] = 1;
+                is_strange[i] = any_strange = 1;
             }
         }
     }
@@ -447,307 +719,14 @@ gather(PyObject *module, PyObject *const *given, Py_ssize_t count)
         int done = move_texts(line, reader, values, row_of, start, end_of_part[line[C_READER]], place_of, rows);
         if (done < 0) {
             PyMem_Free(row_of);
-            return NULL;
+            return -1;
         }
         if (!done) {
-            is_strange[line[C_READER]] = 1;
+            is_strange[line[C_READER]] = any_strange = 1;
         }
     }
     PyMem_Free(row_of);
-    Py_RETURN_NONE;
-}
-
-/* ---- Requests: PredictRequest of protos/lockstep/v1/scorer.proto, in
-   https://protobuf.dev/programming-guides/encoding/. */
-
-typedef struct {
-    const unsigned char *at, *end;
-} Bytes;
-
-/* A number of at most 64 bits. */
-static int
-take_varint(Bytes *from, uint64_t *to)
-{
-    uint64_t value = 0;
-    for (int shift = 0; shift < 64 && from->at < from->end; shift += 7) {
-        unsigned char byte = *from->at++;
-        value |= (uint64_t)(byte & 0x7F) << shift;
-        if (byte < 0x80) {
-            *to = value;
-            return shift < 63 || byte < 2;
-        }
-    }
-    return 0;
-}
-
-/* The bytes that a length stands before. */
-static int
-take_bytes(Bytes *from, Bytes *to)
-{
-    uint64_t size;
-    if (!take_varint(from, &size) || size > (uint64_t)(from->end - from->at)) {
-        return 0;
-    }
-    to->at = from->at;
-    from->at = to->end = from->at + size;
-    return 1;
-}
-
-/* What stands under the tag of the one field that a message has, or nothing where it has none. */
-static int
-only_field(Bytes message, unsigned char tag, Bytes *to)
-{
-    if (message.at == message.end) {
-        *to = message;
-        return 1;
-    }
-    return *message.at++ == tag && take_bytes(&message, to) && message.at == message.end;
-}
-
-static PyObject *
-numbers_of(Bytes packed, npy_intp most)
-{
-    npy_intp count = 0;
-    for (const unsigned char *at = packed.at; at < packed.end; at++) {
-        count += *at < 0x80;
-    }
-    if (count > most) {
-        return NULL;
-    }
-    PyObject *made = PyArray_SimpleNew(1, &count, NPY_INT64);
-    if (made == NULL) {
-        return NULL;
-    }
-    int64_t *to = PyArray_DATA((PyArrayObject *)made);
-    for (npy_intp i = 0; i < count; i++) {
-        uint64_t value;
-        if (!take_varint(&packed, &value)) {
-            Py_DECREF(made);
-            return NULL;
-        }
-        to[i] = (int64_t)(value >> 1) ^ -(int64_t)(value & 1);
-    }
-    if (packed.at < packed.end) {
-        Py_CLEAR(made);
-    }
-    return made;
-}
-
-/* Numbers of eight bytes each. */
-static PyObject *
-words_of(Bytes packed, int type, npy_intp most)
-{
-    npy_intp count = (packed.end - packed.at) / 8;
-    if ((packed.end - packed.at) % 8 || count > most) {
-        return NULL;
-    }
-    PyObject *made = PyArray_SimpleNew(1, &count, type);
-    if (made != NULL && count) {
-        memcpy(PyArray_DATA((PyArrayObject *)made), packed.at, (size_t)count * 8);
-    }
-    return made;
-}
-
-static PyObject *
-text_of(Bytes bytes)
-{
-    return PyUnicode_DecodeUTF8((const char *)bytes.at, bytes.end - bytes.at, "strict");
-}
-
-/* A list of the type that Python has for texts of a request. */
-static PyObject *
-texts_of(Bytes message, npy_intp most, PyObject *type)
-{
-    PyObject *made = PyObject_CallNoArgs(type);
-    if (made == NULL || !PyList_Check(made)) {
-        Py_XDECREF(made);
-        return NULL;
-    }
-    while (message.at < message.end) {
-        Bytes one;
-        PyObject *text = NULL;
-        int good = *message.at++ == 0x0A && take_bytes(&message, &one) && PyList_GET_SIZE(made) < most &&
-                   (text = text_of(one)) != NULL && PyList_Append(made, text) == 0;
-        Py_XDECREF(text);
-        if (!good) {
-            Py_DECREF(made);
-            return NULL;
-        }
-    }
-    return made;
-}
-
-/* One Column, put among the others under its name. */
-static int
-put_column(Bytes message, npy_intp most, PyObject *texts, PyObject *columns)
-{
-    Bytes name = {message.at, message.at}, values = name, inner;
-    unsigned char kind = 0, named = 0;
-    while (message.at < message.end) {
-        unsigned char tag = *message.at++;
-        if (tag == 0x0A && !named) {
-            named = 1;
-            if (!take_bytes(&message, &name)) {
-                return 0;
-            }
-        }
-        else if ((tag == 0x12 || tag == 0x1A || tag == 0x22) && !kind) {
-            kind = tag;
-            if (!take_bytes(&message, &values)) {
-                return 0;
-            }
-        }
-        else {
-            return 0;
-        }
-    }
-    if (!kind) {
-        return 0;
-    }
-    PyObject *made = NULL, *key = text_of(name);
-    if (key == NULL) {
-        return 0;
-    }
-    if (kind == 0x22) {
-        made = texts_of(values, most, texts);
-    }
-    else if (only_field(values, 0x0A, &inner)) {
-        made = kind == 0x12 ? numbers_of(inner, most) : words_of(inner, NPY_FLOAT64, most);
-    }
-    int good = made != NULL && PyDict_Contains(columns, key) == 0 && PyDict_SetItem(columns, key, made) == 0;
-    Py_DECREF(key);
-    Py_XDECREF(made);
-    return good;
-}
-
-static int
-take_flag(Bytes *from, int *to)
-{
-    uint64_t value;
-    if (!take_varint(from, &value)) {
-        return 0;
-    }
-    *to = value != 0;
-    return 1;
-}
-
-static PyObject *
-parse(PyObject *module, PyObject *const *given, Py_ssize_t count)
-{
-    if (!expects(count, 3, "parse")) {
-        return NULL;
-    }
-    char *start;
-    Py_ssize_t size, most = PyLong_AsSsize_t(given[1]);
-    if (PyBytes_AsStringAndSize(given[0], &start, &size) < 0 || (most == -1 && PyErr_Occurred())) {
-        return NULL;
-    }
-    Bytes message = {(unsigned char *)start, (unsigned char *)start + size};
-    Bytes model = {message.at, message.at}, version = model, times = {NULL, NULL}, column;
-    int flags[2] = {0, 0}, good = 1, named = 0, numbered = 0;
-    PyObject *columns = PyDict_New(), *found = NULL;
-    if (columns == NULL) {
-        return NULL;
-    }
-    while (good && message.at < message.end) {
-        switch (*message.at++) {
-        case 0x0A: good = !named++ && take_bytes(&message, &model); break;
-        case 0x12: good = !numbered++ && take_bytes(&message, &version); break;
-        case 0x1A: good = take_bytes(&message, &column) && put_column(column, most, given[2], columns); break;
-        case 0x22: good = times.at == NULL && take_bytes(&message, &times); break;
-        case 0x28: good = take_flag(&message, &flags[0]); break;
-        case 0x30: good = take_flag(&message, &flags[1]); break;
-        default: good = 0;
-        }
-    }
-    if (good && model.at < model.end) {
-        PyObject *t = times.at == times.end ? Py_NewRef(Py_None) : words_of(times, NPY_INT64, most);
-        PyObject *name = t == NULL ? NULL : text_of(model), *number = name == NULL ? NULL : text_of(version);
-        if (number != NULL) {
-            found = PyTuple_Pack(6, name, number, columns, t, flags[0] ? Py_True : Py_False, flags[1] ? Py_True : Py_False);
-        }
-        Py_XDECREF(t);
-        Py_XDECREF(name);
-        Py_XDECREF(number);
-    }
-    Py_DECREF(columns);
-    if (found == NULL) {
-        /* Whatever it is, Python looks at the message again and says what is wrong. */
-        if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_UnicodeDecodeError)) {
-            return NULL;
-        }
-        PyErr_Clear();
-        Py_RETURN_NONE;
-    }
-    return found;
-}
-
-/* ---- Requests, end to end: serving.together. */
-
-/* The length that a request has; below 0 with an error. Nothing but an int is asked: the answer is always the same. */
-static Py_ssize_t
-length_at(PyObject *lengths, Py_ssize_t place)
-{
-    PyObject *number = PyList_GET_ITEM(lengths, place);
-    Py_ssize_t length = PyLong_CheckExact(number) ? PyLong_AsSsize_t(number) : -1;
-    if (length < 0 && !PyErr_Occurred()) {
-        PyErr_SetString(PyExc_TypeError, "a length is an int from 0");
-    }
-    return length;
-}
-
-static PyObject *
-join(PyObject *module, PyObject *const *given, Py_ssize_t count)
-{
-    if (!expects(count, 2, "join")) {
-        return NULL;
-    }
-    PyObject *parts = given[0], *lengths = given[1];
-    if (!PyList_Check(parts) || !PyList_Check(lengths) || PyList_GET_SIZE(parts) != PyList_GET_SIZE(lengths)) {
-        PyErr_SetString(PyExc_TypeError, "parts and lengths are lists of one length");
-        return NULL;
-    }
-    Py_ssize_t requests = PyList_GET_SIZE(parts), rows = 0;
-    int type = NPY_NOTYPE;
-    for (Py_ssize_t i = 0; i < requests; i++) {
-        PyArrayObject *part = (PyArrayObject *)PyList_GET_ITEM(parts, i);
-        Py_ssize_t length = length_at(lengths, i);
-        if (length < 0) {
-            return NULL;
-        }
-        if (!PyArray_Check(part) || PyArray_NDIM(part) != 1 || !PyArray_ISBEHAVED_RO(part) || !PyArray_IS_C_CONTIGUOUS(part)) {
-            Py_RETURN_NONE;
-        }
-        if (type == NPY_NOTYPE) {
-            type = PyArray_TYPE(part);
-        }
-        if (PyArray_TYPE(part) != type || (PyArray_DIM(part, 0) != length && PyArray_DIM(part, 0) != 1) ||
-            length > PY_SSIZE_T_MAX / 8 - rows) {
-            Py_RETURN_NONE;
-        }
-        rows += length;
-    }
-    if (type != NPY_INT64 && type != NPY_FLOAT64) {
-        Py_RETURN_NONE;
-    }
-    if (requests == 1 && PyArray_DIM((PyArrayObject *)PyList_GET_ITEM(parts, 0), 0) == rows) {
-        return Py_NewRef(PyList_GET_ITEM(parts, 0));
-    }
-    npy_intp shape = rows;
-    PyObject *made = PyArray_SimpleNew(1, &shape, type);
-    if (made == NULL) {
-        return NULL;
-    }
-    int64_t *to = PyArray_DATA((PyArrayObject *)made); /* both types have eight bytes, which are only moved */
-    for (Py_ssize_t i = 0; i < requests; i++) {
-        PyArrayObject *part = (PyArrayObject *)PyList_GET_ITEM(parts, i);
-        Py_ssize_t length = length_at(lengths, i), step = PyArray_DIM(part, 0) == length;
-        const int64_t *from = PyArray_DATA(part);
-        for (Py_ssize_t row = 0; row < length; row++) {
-            *to++ = from[row * step];
-        }
-    }
-    return made;
+    return any_strange;
 }
 
 /* ---- What was found, judged: lockstep.resolve. */
@@ -773,51 +752,119 @@ judge(const npy_int8 *found, const int64_t *event, const int64_t *created, const
 
 enum { UNUSABLE = 1, REACHED = 2 };
 
-static PyObject *
-settle(PyObject *module, PyObject *const *given, Py_ssize_t count)
+/* An array of that type, of two dimensions, behind each other in memory: itself, or a copy. */
+static PyArrayObject *
+table_of(PyObject *given, int type, const char *name)
 {
-    if (!expects(count, 11, "settle")) {
+    if (!PyArray_Check(given) || PyArray_NDIM((PyArrayObject *)given) != 2) {
+        PyErr_Format(PyExc_TypeError, "%s is not the array that was expected", name);
         return NULL;
     }
-    PyArrayObject *found = array(given[0], NPY_INT8, 2, TO_READ, "found");
-    PyArrayObject *event = array(given[1], NPY_INT64, 2, TO_READ, "event_us");
-    PyArrayObject *created = given[2] == Py_None ? NULL : array(given[2], NPY_INT64, 2, TO_READ, "created_us");
-    PyArrayObject *states = array(given[3], NPY_INT8, 2, TO_READ, "states");
-    PyArrayObject *times = array(given[4], NPY_INT64, 1, TO_READ, "t");
-    PyArrayObject *ttls = array(given[5], NPY_INT64, 2, TO_READ, "ttl_us");
-    PyArrayObject *views = array(given[6], NPY_INT64, 1, TO_READ, "view_of");
-    PyArrayObject *defaults = array(given[7], NPY_BOOL, 2, TO_READ, "has_default");
-    PyArrayObject *statuses = array(given[8], NPY_INT8, 2, TO_WRITE, "status");
-    PyArrayObject *replaced = array(given[9], NPY_BOOL, 2, TO_WRITE, "replaced");
-    PyArrayObject *rungs = array(given[10], NPY_INT8, 1, TO_WRITE, "rungs");
-    if (PyErr_Occurred()) {
+    if (PyArray_IS_C_CONTIGUOUS((PyArrayObject *)given)) {
+        PyArrayObject *found = array(given, type, 2, TO_READ, name);
+        return (PyArrayObject *)Py_XNewRef((PyObject *)found);
+    }
+    PyArrayObject *made = PyArray_GETCONTIGUOUS((PyArrayObject *)given);
+    if (made != NULL && array((PyObject *)made, type, 2, TO_READ, name) == NULL) {
+        Py_CLEAR(made);
+    }
+    return made;
+}
+
+/* What there is instead, wherever a status is not PRESENT: a copy of the values. */
+static PyObject *
+replaced_in(PyObject *given, PyObject *instead, PyObject *at, PyArrayObject *statuses)
+{
+    if (!PyArray_Check(given)) {
+        PyErr_SetString(PyExc_TypeError, "values is not the array that was expected");
         return NULL;
     }
-    npy_intp width = PyArray_DIM(found, 0), rows = PyArray_DIM(found, 1), columns = PyArray_DIM(states, 0);
-    const int64_t *view_of = PyArray_DATA(views);
-    if (!is_table(event, width, rows) || (created != NULL && !is_table(created, width, rows)) ||
-        !is_table(states, columns, rows) || !is_long(times, rows) || !is_table(ttls, width, 1) || !is_long(views, columns) ||
-        !are_places(views, width) || !is_table(defaults, columns, 1) || !is_table(statuses, columns, rows) ||
-        !is_table(replaced, columns, rows) || !is_long(rungs, rows)) {
+    int type = PyArray_TYPE((PyArrayObject *)given);
+    if (type != NPY_OBJECT && !PyTypeNum_ISNUMBER(type)) {
+        PyErr_SetString(PyExc_TypeError, "values are numbers, or objects");
+        return NULL;
+    }
+    PyArrayObject *others = array(instead, type, 2, TO_READ, "instead");
+    PyArrayObject *places = array(at, NPY_INT64, 1, TO_READ, "places");
+    PyArrayObject *values = PyErr_Occurred() ? NULL : (PyArrayObject *)PyArray_NewCopy((PyArrayObject *)given, NPY_CORDER);
+    if (values == NULL) {
+        return NULL;
+    }
+    const int64_t *place = PyArray_DATA(places);
+    if (PyArray_NDIM(values) != 2 || !is_table(others, PyArray_DIM(values, 0), 1) ||
+        PyArray_ITEMSIZE(others) != PyArray_ITEMSIZE(values) || PyArray_DIM(statuses, 1) != PyArray_DIM(values, 1) ||
+        !is_long(places, PyArray_DIM(values, 0)) || !are_places(places, PyArray_DIM(statuses, 0))) {
+        Py_DECREF(values);
         return unfit();
     }
+    npy_intp columns = PyArray_DIM(values, 0), rows = PyArray_DIM(values, 1);
+    size_t size = (size_t)PyArray_ITEMSIZE(values);
+    for (npy_intp i = 0; i < columns; i++) {
+        const npy_int8 *status = PyArray_GETPTR2(statuses, place[i], 0);
+        char *to = PyArray_GETPTR2(values, i, 0);
+        const char *from = PyArray_GETPTR2(others, i, 0);
+        for (npy_intp row = 0; row < rows; row++, to += size) {
+            if (status[row] == PRESENT) {
+                continue;
+            }
+            if (type == NPY_OBJECT) {
+                Py_XSETREF(*(PyObject **)to, Py_NewRef(*(PyObject *const *)from));
+            }
+            else {
+                memcpy(to, from, size);
+            }
+        }
+    }
+    return (PyObject *)values;
+}
+
+/* All groups of values with what there is instead, of tuples with an entry for each. */
+static PyObject *
+all_replaced(PyObject *groups, PyObject *instead, PyObject *places, PyArrayObject *statuses)
+{
+    PyObject *made = PyTuple_New(PyTuple_GET_SIZE(groups));
+    for (Py_ssize_t i = 0; made != NULL && i < PyTuple_GET_SIZE(groups); i++) {
+        PyObject *one = replaced_in(PyTuple_GET_ITEM(groups, i), PyTuple_GET_ITEM(instead, i), PyTuple_GET_ITEM(places, i),
+                                    statuses);
+        if (one == NULL) {
+            Py_CLEAR(made);
+        }
+        else {
+            PyTuple_SET_ITEM(made, i, one);
+        }
+    }
+    return made;
+}
+
+/* What was found and what is known of the plan, to be judged. */
+typedef struct {
+    PyArrayObject *found, *event, *created, *states, *times, *ttls, *views, *defaults;
+} Unsettled;
+
+/* How many values are absent; -1 with an error. */
+static npy_intp
+judge_all(const Unsettled *of, PyArrayObject *statuses, PyArrayObject *replaced, npy_int8 *rung)
+{
+    npy_intp width = PyArray_DIM(of->found, 0), rows = PyArray_DIM(of->found, 1), columns = PyArray_DIM(of->states, 0);
+    const int64_t *view_of = PyArray_DATA(of->views);
     npy_int8 small[1024], *judged = small;
     size_t size = (size_t)(width * rows);
     if (size > sizeof small && (judged = PyMem_Malloc(size)) == NULL) {
-        return PyErr_NoMemory();
+        PyErr_NoMemory();
+        return -1;
     }
     for (npy_intp i = 0; i < width; i++) {
-        judge(PyArray_GETPTR2(found, i, 0), PyArray_GETPTR2(event, i, 0),
-              created == NULL ? NULL : PyArray_GETPTR2(created, i, 0), PyArray_DATA(times),
-              *(const int64_t *)PyArray_GETPTR2(ttls, i, 0), rows, judged + i * rows);
+        judge(PyArray_GETPTR2(of->found, i, 0), PyArray_GETPTR2(of->event, i, 0),
+              of->created == NULL ? NULL : PyArray_GETPTR2(of->created, i, 0), PyArray_DATA(of->times),
+              *(const int64_t *)PyArray_GETPTR2(of->ttls, i, 0), rows, judged + i * rows);
     }
-    npy_int8 *rung = PyArray_DATA(rungs);
     memset(rung, 0, (size_t)rows);
     npy_intp absent = 0;
     for (npy_intp i = 0; i < columns; i++) {
-        const npy_int8 *of_row = judged + view_of[i] * rows, *state = PyArray_GETPTR2(states, i, 0);
+        const npy_int8 *of_row = judged + view_of[i] * rows, *state = PyArray_GETPTR2(of->states, i, 0);
         npy_int8 *status = PyArray_GETPTR2(statuses, i, 0);
-        npy_bool *is_replaced = PyArray_GETPTR2(replaced, i, 0), has_default = *(npy_bool *)PyArray_GETPTR2(defaults, i, 0);
+        npy_bool *is_replaced = PyArray_GETPTR2(replaced, i, 0);
+        npy_bool has_default = *(npy_bool *)PyArray_GETPTR2(of->defaults, i, 0);
         for (npy_intp row = 0; row < rows; row++) {
             npy_int8 found_here = of_row[row] == PRESENT ? state[row] : of_row[row];
             status[row] = found_here;
@@ -833,57 +880,71 @@ settle(PyObject *module, PyObject *const *given, Py_ssize_t count)
     if (judged != small) {
         PyMem_Free(judged);
     }
-    return PyLong_FromSsize_t(absent);
+    return absent;
 }
 
 static PyObject *
-fill(PyObject *module, PyObject *const *given, Py_ssize_t count)
+settled(const Unsettled *of, PyObject *groups, PyObject *instead, PyObject *places)
 {
-    if (!expects(count, 4, "fill")) {
+    npy_intp width = PyArray_DIM(of->found, 0), rows = PyArray_DIM(of->found, 1), columns = PyArray_DIM(of->states, 0);
+    if (!is_table(of->event, width, rows) || (of->created != NULL && !is_table(of->created, width, rows)) ||
+        !is_table(of->states, columns, rows) || !is_long(of->times, rows) || !is_table(of->ttls, width, 1) ||
+        !is_long(of->views, columns) || !are_places(of->views, width) || !is_table(of->defaults, columns, 1)) {
+        return unfit();
+    }
+    PyArrayObject *statuses = (PyArrayObject *)PyArray_SimpleNew(2, PyArray_DIMS(of->states), NPY_INT8);
+    PyArrayObject *replaced = (PyArrayObject *)PyArray_SimpleNew(2, PyArray_DIMS(of->states), NPY_BOOL);
+    PyArrayObject *rungs = (PyArrayObject *)PyArray_SimpleNew(1, &rows, NPY_INT8);
+    PyObject *values = NULL, *made = NULL;
+    if (statuses != NULL && replaced != NULL && rungs != NULL) {
+        npy_intp absent = judge_all(of, statuses, replaced, PyArray_DATA(rungs));
+        if (absent >= 0) {
+            values = absent ? all_replaced(groups, instead, places, statuses) : Py_NewRef(groups);
+        }
+    }
+    if (values != NULL) {
+        made = PyTuple_Pack(4, statuses, replaced, rungs, values);
+    }
+    Py_XDECREF(statuses);
+    Py_XDECREF(replaced);
+    Py_XDECREF(rungs);
+    Py_XDECREF(values);
+    return made;
+}
+
+static PyObject *
+settle(PyObject *module, PyObject *const *given, Py_ssize_t count)
+{
+    if (!expects(count, 11, "settle")) {
         return NULL;
     }
-    if (!PyArray_Check(given[0])) {
-        PyErr_SetString(PyExc_TypeError, "values is not the array that was expected");
+    PyObject *groups = given[8], *instead = given[9], *places = given[10], *made = NULL;
+    if (!PyTuple_Check(groups) || !PyTuple_Check(instead) || !PyTuple_Check(places) ||
+        PyTuple_GET_SIZE(groups) != PyTuple_GET_SIZE(instead) || PyTuple_GET_SIZE(groups) != PyTuple_GET_SIZE(places)) {
+        PyErr_SetString(PyExc_TypeError, "values, instead and places are tuples of one length");
         return NULL;
     }
-    int type = PyArray_TYPE((PyArrayObject *)given[0]);
-    if (type != NPY_OBJECT && !PyTypeNum_ISNUMBER(type)) {
-        PyErr_SetString(PyExc_TypeError, "values are numbers, or objects");
-        return NULL;
-    }
-    PyArrayObject *values = array(given[0], type, 2, TO_WRITE, "values");
-    PyArrayObject *instead = array(given[1], type, 2, TO_READ, "instead");
-    PyArrayObject *statuses = array(given[2], NPY_INT8, 2, TO_READ, "status");
-    PyArrayObject *places = array(given[3], NPY_INT64, 1, TO_READ, "places");
+    Unsettled of = {
+        .times = array(given[4], NPY_INT64, 1, TO_READ, "t"),
+        .ttls = array(given[5], NPY_INT64, 2, TO_READ, "ttl_us"),
+        .views = array(given[6], NPY_INT64, 1, TO_READ, "view_of"),
+        .defaults = array(given[7], NPY_BOOL, 2, TO_READ, "has_default"),
+    };
     if (PyErr_Occurred()) {
         return NULL;
     }
-    npy_intp columns = PyArray_DIM(values, 0), rows = PyArray_DIM(values, 1), of_all = PyArray_DIM(statuses, 0);
-    const int64_t *place = PyArray_DATA(places);
-    if (!is_table(instead, columns, 1) || PyArray_ITEMSIZE(instead) != PyArray_ITEMSIZE(values) ||
-        PyArray_DIM(statuses, 1) != rows || !is_long(places, columns) || !are_places(places, of_all)) {
-        return unfit();
+    of.found = table_of(given[0], NPY_INT8, "found");
+    of.event = of.found == NULL ? NULL : table_of(given[1], NPY_INT64, "event_us");
+    of.states = of.event == NULL ? NULL : table_of(given[3], NPY_INT8, "states");
+    of.created = of.states == NULL || given[2] == Py_None ? NULL : table_of(given[2], NPY_INT64, "created_us");
+    if (!PyErr_Occurred()) {
+        made = settled(&of, groups, instead, places);
     }
-    size_t size = (size_t)PyArray_ITEMSIZE(values);
-    for (npy_intp i = 0; i < columns; i++) {
-        const npy_int8 *status = PyArray_GETPTR2(statuses, place[i], 0);
-        char *to = PyArray_GETPTR2(values, i, 0);
-        const char *from = PyArray_GETPTR2(instead, i, 0);
-        for (npy_intp row = 0; row < rows; row++, to += size) {
-            if (status[row] == PRESENT) {
-                continue;
-            }
-            if (type == NPY_OBJECT) {
-                PyObject *before = *(PyObject **)to;
-                *(PyObject **)to = Py_NewRef(*(PyObject *const *)from);
-                Py_XDECREF(before);
-            }
-            else {
-                memcpy(to, from, size);
-            }
-        }
-    }
-    Py_RETURN_NONE;
+    Py_XDECREF(of.found);
+    Py_XDECREF(of.event);
+    Py_XDECREF(of.states);
+    Py_XDECREF(of.created);
+    return made;
 }
 
 /* ---- What was found, counted. */
@@ -987,21 +1048,81 @@ spread(PyObject *module, PyObject *const *given, Py_ssize_t count)
     Py_RETURN_NONE;
 }
 
+/* ---- Columns side by side, as a graph takes them: lockstep.graph. */
+
+static PyObject *
+beside(PyObject *module, PyObject *const *given, Py_ssize_t count)
+{
+    if (!expects(count, 2, "beside")) {
+        return NULL;
+    }
+    if (!PyDict_Check(given[0]) || !PyTuple_Check(given[1])) {
+        PyErr_SetString(PyExc_TypeError, "beside takes a dict and a tuple");
+        return NULL;
+    }
+    PyObject *names = given[1];
+    npy_intp shape[2] = {0, PyTuple_GET_SIZE(names)}, size = 0;
+    PyArrayObject *made = NULL;
+    for (npy_intp i = 0; i < shape[1]; i++) {
+        PyArrayObject *column = (PyArrayObject *)PyDict_GetItemWithError(given[0], PyTuple_GET_ITEM(names, i));
+        if (column == NULL) {
+            if (!PyErr_Occurred()) {
+                PyErr_SetObject(PyExc_KeyError, PyTuple_GET_ITEM(names, i));
+            }
+            Py_XDECREF(made);
+            return NULL;
+        }
+        int fits = PyArray_Check(column) && PyArray_NDIM(column) == 1 && PyArray_ISBEHAVED_RO(column) &&
+                   PyTypeNum_ISNUMBER(PyArray_TYPE(column));
+        if (fits && made == NULL) {
+            shape[0] = PyArray_DIM(column, 0);
+            size = PyArray_ITEMSIZE(column);
+            fits = size == 4 || size == 8;
+            if (fits && (made = (PyArrayObject *)PyArray_SimpleNew(2, shape, PyArray_TYPE(column))) == NULL) {
+                return NULL;
+            }
+        }
+        if (!fits || PyArray_TYPE(column) != PyArray_TYPE(made) || PyArray_DIM(column, 0) != shape[0]) {
+            Py_XDECREF(made);
+            Py_RETURN_NONE;
+        }
+        const char *from = PyArray_DATA(column);
+        char *to = (char *)PyArray_DATA(made) + i * size;
+        npy_intp step = PyArray_STRIDE(column, 0), width = shape[1] * size;
+        for (npy_intp row = 0; row < shape[0]; row++, from += step, to += width) {
+            if (size == 4) {
+                memcpy(to, from, 4);
+            }
+            else {
+                memcpy(to, from, 8);
+            }
+        }
+    }
+    if (made == NULL) {
+        Py_RETURN_NONE;
+    }
+    return (PyObject *)made;
+}
+
 /* ---- The module. */
 
 static PyMethodDef functions[] = {
-    {"fill", (PyCFunction)(void (*)(void))fill, METH_FASTCALL,
-     "fill(values, instead, status, places)\n\n"
-     "Put what stands instead wherever a column's status is not PRESENT."},
+    {"ask", (PyCFunction)(void (*)(void))ask, METH_FASTCALL,
+     "ask(spaces, given, rows)\n\n"
+     "The distinct keys of all views, where those of each end, and for each view and row the place of its key; None where\n"
+     "Python is to make them."},
+    {"beside", (PyCFunction)(void (*)(void))beside, METH_FASTCALL,
+     "beside(columns, names)\n\n"
+     "Some columns of numbers side by side: shape (rows, names); None for others."},
+    {"collect", (PyCFunction)(void (*)(void))collect, METH_FASTCALL,
+     "collect(wanted, requests, times, lengths, most)\n\n"
+     "The columns of several requests end to end, as a plan takes them, and their times; None where Python is to check."},
+    {"command", (PyCFunction)(void (*)(void))command, METH_FASTCALL,
+     "command(name, parts)\n\n"
+     "A command of Redis as it goes over the wire."},
     {"gather", (PyCFunction)(void (*)(void))gather, METH_FASTCALL,
-     "gather(readers, columns, answers, ends, places, found, event_us, created_us, states, values, strange)\n\n"
-     "Check packed rows and put what they hold into the arrays; lockstep.compiled says what they are."},
-    {"join", (PyCFunction)(void (*)(void))join, METH_FASTCALL,
-     "join(parts, lengths)\n\n"
-     "Arrays of int64 or float64 end to end, each as long as it should be, those of one value repeated; None for others."},
-    {"keys", (PyCFunction)(void (*)(void))keys, METH_FASTCALL,
-     "keys(prefix, columns, first, places)\n\n"
-     "The distinct keys of a view, in the order in which they come; places[i] becomes first + the place of row i's key."},
+     "gather(readers, columns, answers, ends, places, views, stored, groups, created)\n\n"
+     "Check packed rows and make arrays of what they hold; lockstep.compiled_rows says what they are."},
     {"link_trees", (PyCFunction)(void (*)(void))link_trees, METH_FASTCALL,
      "link_trees(columns, steps, values, missing, base)\n\n"
      "Decision trees for sum_trees; lockstep.trees says what the arrays are."},
@@ -1010,8 +1131,8 @@ static PyMethodDef functions[] = {
      "Model, version, columns, t or None, explain and strict of a PredictRequest with at most so many values in a column;\n"
      "None where it holds anything else, or anything is wrong. `texts` is the class of a list of texts."},
     {"settle", (PyCFunction)(void (*)(void))settle, METH_FASTCALL,
-     "settle(found, event_us, created_us, states, t, ttl_us, view_of, has_default, status, replaced, rungs)\n\n"
-     "The status of every value, whether its default takes its place, and the rung of every row."},
+     "settle(found, event_us, created_us, states, t, ttl_us, view_of, has_default, values, instead, places)\n\n"
+     "The status of every value, whether its default takes its place, the rung of every row, and the values with defaults."},
     {"spread", (PyCFunction)(void (*)(void))spread, METH_FASTCALL,
      "spread(bounds, counts, totals, values, where)\n\n"
      "Count values by the bound that they are within, those where it is true, and add them up."},

@@ -72,6 +72,10 @@ expects(Py_ssize_t given, Py_ssize_t wanted, const char *function)
     return given == wanted;
 }
 
+/* _requests.c */
+PyObject *parse(PyObject *module, PyObject *const *given, Py_ssize_t count);
+PyObject *collect(PyObject *module, PyObject *const *given, Py_ssize_t count);
+
 /* _trees.c */
 PyObject *link_trees(PyObject *module, PyObject *const *given, Py_ssize_t count);
 PyObject *sum_trees(PyObject *module, PyObject *const *given, Py_ssize_t count);

@@ -37,9 +37,13 @@ _WIDTH: Final = 8
 class CompiledRows:
     """Where the columns lie in rows of the newest schemas, as `_core.gather` takes it."""
 
-    def __init__(self, core: Any, stored: StoredColumns, readers: Sequence[ViewReader], views: Sequence[int]) -> None:
-        """`views`: of each reader the place of its view in the plan."""
-        self._core = core
+    def __init__(
+        self, core: Any, stored: StoredColumns, readers: Sequence[ViewReader], views: Sequence[int], *, created: bool
+    ) -> None:
+        """`views`: of each reader the place of its view in the plan; `created`: whether any row may have a created
+        timestamp.
+        """
+        self._core, self._stored, self._created = core, stored, created
         lines = [_reader(reader.schema, view) for reader, view in zip(readers, views, strict=True)]
         self._readers = np.array(lines, np.int64).reshape(len(lines), _WIDTH)
         found = list(placed(stored, readers))
@@ -47,30 +51,29 @@ class CompiledRows:
         columns = [_column(one, one.at, groups) for one in found if isinstance(one.at, Place)]
         self._columns = np.array(columns, np.int64).reshape(len(columns), _WIDTH)
         self._constant = [(one.column, one.at) for one in found if isinstance(one.at, Status)]
-        self._slow = [place for place, reader in enumerate(readers) if has_lists(reader.schema)]
+        self._slow = {place for place, reader in enumerate(readers) if has_lists(reader.schema)}
 
-    def put(self, answers: Sequence[bytes | None], ends: Sequence[int], places: Ints, rows: PlanRows) -> set[int]:
-        """Fill `rows`, which are zeros. Returns the readers that must read in another way.
+    def rows(self, answers: Sequence[bytes | None], ends: Ints, places: Ints) -> tuple[PlanRows, set[int]]:
+        """What the answers hold, and the readers that must read in another way.
 
         `ends`: of each reader where its keys end among the answers. `places` as in `lookup.Asked`.
         """
-        strange = np.zeros(len(self._readers), np.bool_)
-        self._core.gather(
+        stored = self._stored
+        found, event_us, created_us, states, values, strange = self._core.gather(
             self._readers,
             self._columns,
             answers if type(answers) is list else list(answers),
-            np.array(ends, np.int64),
+            ends,
             places,
-            rows.found,
-            rows.event_us,
-            rows.created_us,
-            rows.states,
-            tuple(rows.values.values()),
-            strange,
+            len(stored.views),
+            len(stored.columns),
+            stored.groups,
+            self._created,
         )
         for column, status in self._constant:
-            rows.states[column] = status
-        return {*self._slow, *np.flatnonzero(strange).tolist()} if self._slow or strange.any() else set()
+            states[column] = status
+        rows = PlanRows(found, event_us, created_us, states, dict(zip(stored.places, values, strict=True)))
+        return rows, self._slow if strange is None else self._slow.union(np.flatnonzero(strange).tolist())
 
 
 def _reader(schema: Schema, view: int) -> list[int]:

@@ -84,7 +84,9 @@ def apply(column: Column, function: Function, columns: Mapping[str, Array], rows
     Raises PlanRefused where the result has another shape or another kind of values than the plan says.
     """
     assert isinstance(column.source, Computed)
-    result = np.asarray(function.call(*(columns[argument] for argument in column.source.arguments)))
+    result = np.asarray(function.call(*[columns[argument] for argument in column.source.arguments]))
+    if result.shape == (rows,) and result.dtype == column.dtype.numpy:  # nearly always
+        return result
     if result.shape != (rows,):
         raise PlanRefused(
             f"function {function.name!r} returned shape {result.shape} for {rows} rows; "

@@ -11,6 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.capi import onnxruntime_pybind11_state
 
+from lockstep.compiled import core
 from lockstep.errors import BundleRefused
 from lockstep.link import Link, log_odds
 from lockstep.model import check_inputs
@@ -53,7 +54,7 @@ class Graph:
         check_stands_alone(model)
         self.model = model
         self._session, inputs, self._trees = _loaded(model)
-        self._joined = inputs.columns
+        self._joined = {name: tuple(columns) for name, columns in inputs.columns.items()}
         """By input of the session the columns that it takes side by side."""
         apart = {node.name: node.type for node in self._session.get_inputs() if node.name not in self._joined}
         self._apart = tuple(apart)
@@ -72,7 +73,7 @@ class Graph:
         """The graph's output for columns of shape (rows,): (rows, width) for transformations, (rows, 1) for a score."""
         feeds = {name: columns[name].reshape(-1, 1) for name in self._apart}
         for name, beside in self._joined.items():
-            feeds[name] = np.array([columns[one] for one in beside]).T
+            feeds[name] = _side_by_side(columns, beside)
         output: Array = self._run(self._outputs, feeds, None)[0]
         return output if self._trees is None else self._trees(output)
 
@@ -83,6 +84,12 @@ class Graph:
     def check(self, plan: Plan) -> None:
         """Raises BundleRefused unless the graph takes what the plan provides."""
         check_inputs(self._inputs, {name: _ONNX_TYPES[plan.by_name[name].dtype] for name in plan.inputs})
+
+
+def _side_by_side(columns: Mapping[str, Array], names: tuple[str, ...]) -> Array:
+    """Some columns of one type of numbers as one table of shape (rows, len(names))."""
+    table: Array | None = core and core.beside(columns, names)
+    return np.array([columns[name] for name in names]).T if table is None else table
 
 
 def _loaded(model: bytes) -> tuple[onnxruntime.InferenceSession, Joined, Trees | None]:

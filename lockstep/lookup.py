@@ -7,7 +7,8 @@ other row is read by `rows.unpack`, which knows every case. All ways give the sa
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,20 +34,23 @@ _AS_TRAINED = np.errstate(over="ignore", invalid="ignore")
 """What is beyond float32 is infinity, in training too; every NaN is NULL, a signalling one as well."""
 
 
-@dataclass(frozen=True)
-class Asked:
+class Asked(NamedTuple):
     """What to read for one request."""
 
     keys: list[bytes]
     """The keys of all views, each once."""
-    parts: tuple[slice, ...]
-    """Of each view that is read the place of its keys among `keys`."""
+    ends: Ints
+    """Of each view that is read where its keys end among `keys`. Shape (views that are read,)."""
     places: Ints
     """For each row of the request the place of its key among `keys`. Shape (views that are read, rows)."""
 
+    @property
+    def parts(self) -> list[slice]:
+        """Of each view that is read the place of its keys among `keys`."""
+        return [slice(start, end) for start, end in pairwise([0, *self.ends.tolist()])]
 
-@dataclass(frozen=True)
-class Found:
+
+class Found(NamedTuple):
     """What was read."""
 
     rows: PlanRows
@@ -81,10 +85,13 @@ class Lookup:
             **{names.index(name): Status.UNREACHABLE for name in unknown},
         }
         """What is found for the views that are not read, by their place in the plan."""
+        self._spaces = tuple((reader.space.prefix, tuple(reader.key_columns)) for reader in self._readers)
         self._any_created = any(reader.any_created for reader in self._readers)
         self._expected = Expected([reader.schema for reader in self._readers])
         self._gathers = Gathers(plan.stored_columns, self._readers)
-        self._compiled = core and CompiledRows(core, plan.stored_columns, self._readers, self._views.tolist())
+        self._compiled = core and CompiledRows(
+            core, plan.stored_columns, self._readers, self._views.tolist(), created=self._any_created
+        )
 
     def _add(self, view: View, records: Sequence[ViewRecord]) -> None:
         if not records:
@@ -97,13 +104,16 @@ class Lookup:
 
     def ask(self, given: Mapping[str, Array], rows: int) -> Asked:
         """The keys to read. `given` by column, shape (rows,), int64 or objects that are str."""
-        join_keys, keys, parts = GivenKeys(given, rows), list[bytes](), list[slice]()
+        if core is not None and (asked := core.ask(self._spaces, given, rows)) is not None:
+            return Asked(*asked)
+        join_keys, keys, ends = GivenKeys(given, rows), list[bytes](), list[int]()
         places = np.empty((len(self._readers), rows), np.int64)
         for row, reader in zip(places, self._readers, strict=True):
-            unique = join_keys.put(reader.space, reader.key_columns, len(keys), row)
-            parts.append(slice(len(keys), len(keys) + len(unique)))
+            unique, inverse = join_keys.of(reader.space, reader.key_columns)
+            np.add(inverse, len(keys), out=row)
             keys += unique
-        return Asked(keys, tuple(parts), places)
+            ends.append(len(keys))
+        return Asked(keys, np.array(ends, np.int64), places)
 
     def read(self, asked: Asked, answers: Sequence[bytes | None], lost: NDArray[np.bool_] | None = None) -> Found:
         """What the rows hold; `answers[i]` was found under `asked.keys[i]`, None where nothing was.
@@ -124,25 +134,9 @@ class Lookup:
         if not answers:
             return self._nothing(asked)
         if self._compiled is not None:
-            return self._by_core(self._compiled, asked, answers)
+            return self._compiled.rows(answers, asked.ends, asked.places)
         rows = self._expected.stack(answers, asked.parts)
         return self._nothing(asked) if rows is None else self._gathered(asked, rows)
-
-    def _by_core(
-        self, compiled: CompiledRows, asked: Asked, answers: Sequence[bytes | None]
-    ) -> tuple[PlanRows, set[int]]:
-        shape = self._shape(asked)
-        rows = PlanRows(
-            found=np.zeros(shape, np.int8),
-            event_us=np.zeros(shape, np.int64),
-            created_us=self._no_created(shape),
-            states=np.zeros((len(self._plan.stored_columns.columns), shape[1]), np.int8),
-            values={
-                dtype: np.zeros((len(columns), shape[1]), dtype.numpy)
-                for dtype, columns in self._plan.stored_columns.places.items()
-            },
-        )
-        return rows, compiled.put(answers, [part.stop for part in asked.parts], asked.places, rows)
 
     def _shape(self, asked: Asked) -> tuple[int, int]:
         """Views of the plan, rows of the request."""
@@ -151,8 +145,8 @@ class Lookup:
     def _nothing(self, asked: Asked) -> tuple[PlanRows, set[int]]:
         """No view's rows, and all views that have keys: they are read one by one."""
         shape = self._shape(asked)
-        rows = replace(PlanRows.missing(self._plan, shape[1], Status.NOT_FOUND), created_us=self._no_created(shape))
-        return rows, set(range(len(self._readers)))
+        missing = PlanRows.missing(self._plan, shape[1], Status.NOT_FOUND)
+        return missing._replace(created_us=self._no_created(shape)), set(range(len(self._readers)))
 
     def _no_created(self, shape: tuple[int, int]) -> Ints | None:
         """Room for created timestamps where any row may have one."""

@@ -184,6 +184,13 @@ class Plan:
         return {column.name: column for column in self.columns if isinstance(column.source, Given)}
 
     @cached_property
+    def given_types(self) -> tuple[tuple[str, int, bool], ...]:
+        """Of each given column its name, the number of its numpy type, and whether a request may leave it out."""
+        return tuple(
+            (column.name, column.dtype.numpy.num, column.default is not None) for column in self.given.values()
+        )
+
+    @cached_property
     def resolved(self) -> tuple[Column, ...]:
         """The columns that `resolve` fills: all but the computed ones."""
         return tuple(column for column in self.columns if not isinstance(column.source, Computed))
@@ -271,6 +278,8 @@ class StoredColumns:
             for dtype, places in self.places.items()
         }
         """For each dtype what stands where there is no usable value. Shape (columns of the dtype, 1)."""
+        self.groups = tuple((dtype.numpy.num, len(places)) for dtype, places in self.places.items())
+        """For each dtype the number of its numpy type, and how many columns have it."""
         groups = {i: (dtype, row) for dtype, places in self.places.items() for row, i in enumerate(places.tolist())}
         self.of_view = {
             view.name: [

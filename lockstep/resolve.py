@@ -51,8 +51,7 @@ class ViewRows:
         return ViewRows(found, event_us, values, np.array(states, np.int8).reshape(len(values), len(found)))
 
 
-@dataclass(frozen=True)
-class PlanRows:
+class PlanRows(NamedTuple):
     """What was found for all views that a plan reads. Views and columns are in the order of `Plan.stored_columns`."""
 
     found: NDArray[np.int8]
@@ -251,27 +250,20 @@ def _settled(stored: StoredColumns, rows: PlanRows, t: NDArray[np.int64]) -> _Se
 
 
 def _settled_in_c(stored: StoredColumns, rows: PlanRows, t: NDArray[np.int64]) -> _Settled:
-    status, replaced = np.empty(rows.states.shape, np.int8), np.empty(rows.states.shape, np.bool_)
-    rungs, created_us = np.empty(len(t), np.int8), rows.created_us
-    absent = core.settle(
-        np.ascontiguousarray(rows.found),
-        np.ascontiguousarray(rows.event_us),
-        None if created_us is None else np.ascontiguousarray(created_us),
-        np.ascontiguousarray(rows.states),
-        np.ascontiguousarray(t),
+    status, replaced, rungs, values = core.settle(
+        rows.found,
+        rows.event_us,
+        rows.created_us,
+        rows.states,
+        t if t.flags.c_contiguous else t.copy(),
         stored.ttl_us,
         stored.view_of,
         stored.has_default,
-        status,
-        replaced,
-        rungs,
+        tuple([rows.values[dtype] for dtype in stored.places]),
+        tuple(stored.instead.values()),
+        tuple(stored.places.values()),
     )
-    if not absent:
-        return _Settled(status, replaced, rows.values, rungs)
-    values = {dtype: rows.values[dtype].copy() for dtype in stored.places}
-    for dtype, places in stored.places.items():
-        core.fill(values[dtype], stored.instead[dtype], status, places)
-    return _Settled(status, replaced, values, rungs)
+    return _Settled(status, replaced, dict(zip(stored.places, values, strict=True)), rungs)
 
 
 def _given(column: Column, given: Mapping[str, Array], rows: int) -> Array:

@@ -11,16 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from lockstep.compiled import core
 from lockstep.keys import KeySpace, key_part, last_key_part
 from lockstep.plan import Array
 from lockstep.ragged import Ints
 
 __all__ = ["GivenKeys"]
-
-_INT64 = np.dtype(np.int64)
-_MOST = 16
-"""Join keys of a view that C takes."""
 
 
 class GivenKeys:
@@ -31,18 +26,8 @@ class GivenKeys:
         self._columns, self._rows = columns, rows
         self._lists: dict[str, list[Any]] = {}
 
-    def put(self, space: KeySpace, names: Sequence[str], first: int, places: Ints) -> list[bytes]:
-        """The distinct keys of a view, as `of`; `places[i]` becomes `first` + the place of row i's key."""
-        columns = tuple([self._columns[name] for name in names])
-        if core is not None and 0 < len(columns) <= _MOST and all(map(_takes, columns)):
-            unique: list[bytes] = core.keys(space.prefix, columns, first, places)
-        else:
-            unique, inverse = self.of(space, names)
-            np.add(inverse, first, out=places)
-        return unique
-
     def of(self, space: KeySpace, names: Sequence[str]) -> tuple[list[bytes], Ints]:
-        """The distinct keys of a view, and for each row the place of its key.
+        """The distinct keys of a view, in the order in which they come, and for each row the place of its key.
 
         `names` are the columns that carry its join keys, in the order of `space.in_order`. A value that the join key's
         type cannot hold has a key too, which no row has.
@@ -63,11 +48,6 @@ class GivenKeys:
         if name not in self._lists:
             self._lists[name] = self._columns[name].tolist()
         return self._lists[name]
-
-
-def _takes(column: Array) -> bool:
-    """Whether C does."""
-    return column.dtype == _INT64 and column.flags.c_contiguous and column.flags.aligned
 
 
 def _keys(space: KeySpace, values: Collection[Any], width: int) -> list[bytes]:

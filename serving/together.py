@@ -5,10 +5,9 @@ batch are laid end to end as they came; only where something is wrong with one o
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +35,7 @@ class Unchecked:
         """How many rows it has, if nothing is wrong with it."""
 
 
-@dataclass(frozen=True)
-class Joined:
+class Joined(NamedTuple):
     """The rows of several requests, those of the first one first, checked."""
 
     given: Mapping[str, Array]
@@ -54,6 +52,16 @@ def together(plan: Plan, requests: Sequence[Unchecked], *, max_rows: int) -> Joi
     None where something is wrong with one of them, or where they sent a column in different types.
     """
     lengths = [one.rows for one in requests]
+    if core is not None:
+        whole = core.collect(
+            plan.given_types, [one.columns for one in requests], [one.t for one in requests], lengths, max_rows
+        )
+        if whole is not None:
+            return Joined(*whole, lengths)
+    return _together(plan, requests, lengths, max_rows)
+
+
+def _together(plan: Plan, requests: Sequence[Unchecked], lengths: list[int], max_rows: int) -> Joined | None:
     if max(lengths) > max_rows:
         return None
     columns = {name: _end_to_end([one.columns[name] for one in requests], lengths) for name in requests[0].columns}
@@ -88,9 +96,6 @@ def one_by_one(
 
 def _end_to_end(parts: list[Column], lengths: list[int]) -> Column | None:
     """A column of all requests, each part as long as its request; None where the parts differ in type or length."""
-    if core is not None and (whole := core.join(parts, lengths)) is not None:
-        joined: Column = whole
-        return joined
     kind: Any = type(parts[0])
     if list(map(type, parts)).count(kind) < len(parts):
         parts, kind = list(map(_array, parts)), np.ndarray

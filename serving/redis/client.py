@@ -14,7 +14,7 @@ from lockstep.redis_where import RedisType, Where, nodes_and_options
 from serving.redis.cluster import ClusterClient
 from serving.redis.node import Node
 from serving.redis.put import all_taken, writes
-from serving.redis.terms import UNREACHED, Access, Answer, RedisClient, Unreached, hash_of, packed
+from serving.redis.terms import UNREACHED, Access, Answer, RedisClient, Unreached, hash_of, mget, packed
 from serving.redis.watch import Watch
 
 __all__ = ["SentinelClient", "SingleClient", "open_client"]
@@ -75,7 +75,7 @@ def _tls(rest: dict[str, Any]) -> ssl.SSLContext:
 async def _get(node: Node, keys: Sequence[bytes]) -> Sequence[Answer]:
     """One MGET."""
     try:
-        (reply,) = await node.send(packed(b"MGET", *keys))
+        (reply,) = await node.send(mget(keys))
     except StoreUnreachable:
         return [UNREACHED] * len(keys)
     if isinstance(reply, hiredis.ReplyError):

@@ -8,7 +8,9 @@ from typing import Any, Final, Protocol
 
 import hiredis
 
-__all__ = ["UNREACHED", "Access", "Answer", "RedisClient", "Reply", "Unreached", "hash_of", "packed"]
+from lockstep.compiled import core
+
+__all__ = ["UNREACHED", "Access", "Answer", "RedisClient", "Reply", "Unreached", "hash_of", "mget", "packed"]
 
 Reply = Any
 """What hiredis makes of an answer: bytes, int, None, a list of these, or a hiredis.ReplyError."""
@@ -36,6 +38,14 @@ def hash_of(reply: Reply) -> dict[bytes, bytes] | Unreached:
         log.error("Redis refused a read: %s", reply, extra={"reason": "redis refused"})
         return UNREACHED
     return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def mget(keys: Sequence[bytes]) -> bytes:
+    """The command that asks for the values of some keys."""
+    if core is None:
+        return packed(b"MGET", *keys)
+    whole: bytes = core.command(b"MGET", keys if type(keys) is list else list(keys))
+    return whole
 
 
 class RedisClient(Protocol):

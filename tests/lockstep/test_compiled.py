@@ -4,8 +4,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import hiredis
 import numpy as np
 import pytest
 from google.protobuf.message import DecodeError
@@ -21,7 +23,7 @@ from lockstep.keys import KeySpace
 from lockstep.lookup import Lookup
 from lockstep.plan import Column, Given, JoinKey, Plan, Stored, StoredColumns, View
 from lockstep.plan import DType as ServedType
-from lockstep.request import Texts
+from lockstep.request import Floats, Ints, Texts
 from lockstep.resolve import PlanRows
 from lockstep.schema import DType, Field
 from lockstep.status import Rung, Status
@@ -29,6 +31,7 @@ from lockstep.unique_keys import GivenKeys
 from protos.lockstep.v1 import scorer_pb2 as pb
 from serving import convert, scoring
 from serving.scorer import Query
+from serving.together import Unchecked, one_by_one
 from tests.lockstep.test_lookup import NOW, SEVERAL, asked, packed, plan, record, resolved, stores, whole_plan
 
 pytestmark = pytest.mark.skipif(
@@ -41,66 +44,116 @@ MOST = 50
 PATIENT = settings(deadline=None, max_examples=200)
 
 
-class TestKeys:
-    """`keys`."""
+KEYS = {
+    "number": (DType.INT64, NUMBERS, np.int64),
+    "few": (DType.INT64, st.integers(0, 2), np.int64),
+    "text": (DType.STRING, st.text(max_size=3) | st.sampled_from(["", "é" * 200, "a\0b"]), object),
+}
+"""Join keys: as they are stored, their values, and the dtype of a column of them."""
 
-    @given(st.integers(1, 5), st.integers(0, 300), st.integers(0, 2**40), st.data())
+
+class TestKeys:
+    """`ask`."""
+
+    @given(
+        st.lists(st.lists(st.sampled_from(list(KEYS)), max_size=4), min_size=1, max_size=3),
+        st.integers(1, 40),
+        st.data(),
+    )
     @PATIENT
     def test_they_are_those_of_python_in_the_same_order(
-        self, width: int, rows: int, first: int, data: st.DataObject
+        self, views: list[list[str]], rows: int, data: st.DataObject
     ) -> None:
-        seed = data.draw(st.integers(0, 2**32))
-        few = data.draw(st.booleans())
-        rng = np.random.default_rng(seed)
-        low, high = (-2, 3) if few else (-(2**63), 2**63 - 1)
-        columns = {f"c{i}": rng.integers(low, high, rows, dtype=np.int64, endpoint=True) for i in range(width)}
-        space = KeySpace("shop", "by_ip", tuple(Field(name, DType.INT64) for name in columns))
-        places = np.empty(rows, np.int64)
-        found = core.keys(space.prefix, tuple(columns.values()), first, places)
-        lists = [column.tolist() for column in columns.values()]
-        assert found == list(dict.fromkeys(space.key(row) for row in zip(*lists, strict=True)))
-        if rows:
-            expected, inverse = GivenKeys(columns, rows).of(space, list(columns))
-            assert found == expected
-            np.testing.assert_array_equal(places, inverse + first)
+        columns, spaces, names = dict[str, Any](), list[KeySpace](), list[tuple[str, ...]]()
+        for place, kinds in enumerate(views):
+            fields = {f"{place} {i}": KEYS[kind] for i, kind in enumerate(kinds)}
+            spaces.append(KeySpace("shop", f"by {place}", tuple(Field(name, one[0]) for name, one in fields.items())))
+            names.append(tuple(fields))
+            for name, (_, values, dtype) in fields.items():
+                columns[name] = np.array(data.draw(st.lists(values, min_size=rows, max_size=rows)), dtype)
+        keys, ends, places = core.ask(_spaces(spaces, names), columns, rows)
+        join_keys, expected = GivenKeys(columns, rows), list[bytes]()
+        for place, (space, of_view) in enumerate(zip(spaces, names, strict=True)):
+            unique, inverse = join_keys.of(space, of_view)
+            np.testing.assert_array_equal(places[place], inverse + len(expected))
+            expected += unique
+            assert ends[place] == len(expected)
+        assert keys == expected
 
-    def test_a_thousand_rows_of_one_key_and_of_a_thousand(self) -> None:
-        places = np.empty(1000, np.int64)
-        assert core.keys(b"p", (np.full(1000, 7),), 3, places) == [b"p\x0e"]
-        assert places.tolist() == [3] * 1000
-        assert len(core.keys(b"p", (np.arange(1000),), 0, places)) == 1000
-        assert places.tolist() == list(range(1000))
+    def test_many_rows_have_the_keys_of_python(self) -> None:
+        space = KeySpace("shop", "by_ip", (Field("ip", DType.INT64), Field("user", DType.STRING)))
+        rng = np.random.default_rng(1)
+        columns = {
+            "ip": rng.integers(-(2**63), 2**63 - 1, 5000),
+            "user": np.array([f"u{i % 700}" for i in range(5000)], object),
+        }
+        for view in (("ip",), ("user",), ("ip", "user")):
+            fields = tuple(one for one in space.join_keys if one.name in view)
+            one = KeySpace("shop", "by", fields)
+            keys, ends, places = core.ask(((one.prefix, view),), columns, 5000)
+            expected, inverse = GivenKeys(columns, 5000).of(one, view)
+            assert keys == expected
+            assert ends.tolist() == [len(expected)]
+            np.testing.assert_array_equal(places[0], inverse)
 
     @pytest.mark.parametrize(
-        "columns",
+        "column",
         [
-            pytest.param((), id="none"),
-            pytest.param((np.zeros(2, np.int32),), id="of another type"),
-            pytest.param((np.zeros((2, 1), np.int64),), id="a matrix"),
-            pytest.param((np.zeros(4, np.int64)[::2],), id="with gaps"),
-            pytest.param((np.zeros(3, np.int64),), id="of another length"),
-            pytest.param(([1, 2],), id="a list"),
-            pytest.param((np.zeros(2, np.int64),) * 17, id="too many"),
+            pytest.param(np.zeros(2, np.int32), id="of another type"),
+            pytest.param(np.zeros((2, 1), np.int64), id="a matrix"),
+            pytest.param(np.zeros(4, np.int64)[::2], id="with gaps"),
+            pytest.param(np.zeros(2, ">i8"), id="of the other byte order"),
+            pytest.param(np.zeros(3, np.int64), id="of another length"),
+            pytest.param(np.array(["a", None], object), id="no text"),
+            pytest.param(np.array(["a", "\ud800"], object), id="a text without UTF-8"),
+            pytest.param(["a", "b"], id="a list"),
         ],
     )
-    def test_other_columns_are_refused(self, columns: Any) -> None:
-        with pytest.raises((TypeError, ValueError), match=r"array|length"):
-            core.keys(b"p", columns, 0, np.empty(2, np.int64))
+    def test_other_columns_are_left_to_python(self, column: Any) -> None:
+        assert core.ask(((b"p", ("ip",)),), {"ip": column}, 2) is None
 
-    def test_what_c_does_not_take_python_does(self) -> None:
-        wide = {f"c{i:02}": np.arange(3) for i in range(17)}
-        gaps = {"c": np.arange(6)[::2]}
-        other = {"c": np.array([0, 2, 4], np.longlong)}
-        for columns in (wide, gaps, other):
-            space = KeySpace("shop", "by_ip", tuple(Field(name, DType.INT64) for name in columns))
-            places = np.empty(3, np.int64)
-            found = GivenKeys(columns, 3).put(space, list(columns), 5, places)
-            assert found == [space.key(row) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
-            assert places.tolist() == [5, 6, 7]
+    def test_more_join_keys_than_it_takes_are_left_to_python(self) -> None:
+        columns = {f"c{i:02}": np.arange(3) for i in range(17)}
+        assert core.ask(((b"p", tuple(columns)),), columns, 3) is None
+        assert core.ask(((b"p", tuple(columns)[:16]),), columns, 3) is not None
 
-    def test_bytes_that_are_not_to_change_are_not_written_to(self) -> None:
-        with pytest.raises(TypeError, match="places"):
-            core.keys(b"p", (np.array([7, 8]),), 0, np.frombuffer(bytes(16), np.int64))
+    def test_what_is_none_of_it_is_refused(self) -> None:
+        columns = {"ip": np.zeros(2, np.int64)}
+        for arguments in (
+            ([], columns, 2),
+            ((b"p",), columns, 2),
+            (((b"p",),), columns, 2),
+            ((("p", ("ip",)),), columns, 2),
+            (((b"p", ["ip"]),), columns, 2),
+            ((), [], 2),
+            ((), columns, -1),
+        ):
+            with pytest.raises(TypeError):
+                core.ask(*arguments)
+        with pytest.raises(KeyError):
+            core.ask(((b"p", ("app",)),), columns, 2)
+
+
+def _spaces(spaces: list[KeySpace], names: list[tuple[str, ...]]) -> tuple[tuple[bytes, tuple[str, ...]], ...]:
+    return tuple((space.prefix, of_view) for space, of_view in zip(spaces, names, strict=True))
+
+
+class TestCommands:
+    """`command`."""
+
+    @given(st.lists(st.binary(max_size=40), max_size=30))
+    @PATIENT
+    def test_they_are_those_of_hiredis(self, parts: list[bytes]) -> None:
+        assert core.command(b"MGET", parts) == hiredis.pack_command((b"MGET", *parts))  # type: ignore[arg-type]
+
+    def test_lengths_of_one_to_five_digits(self) -> None:
+        parts = [bytes(10**digits - 1 + more) for digits in range(5) for more in (0, 1)]
+        assert core.command(b"GET", parts) == hiredis.pack_command((b"GET", *parts))  # type: ignore[arg-type]
+
+    def test_what_is_no_bytes_is_refused(self) -> None:
+        for arguments in (("MGET", []), (b"MGET", (b"a",)), (b"MGET", ["a"])):
+            with pytest.raises(TypeError, match="bytes"):
+                core.command(*arguments)
 
 
 class TestRows:
@@ -135,7 +188,7 @@ class TestRows:
         assert isinstance(lookup._compiled, CompiledRows)
         request = asked(lookup, 1, 2)
         for bad in (garbage, bytes(flipped), shorter, longer):
-            rows, strange = lookup._by_core(lookup._compiled, request, [sound, bad])
+            rows, strange = lookup._compiled.rows([sound, bad], request.ends, request.places)
             assert rows.found[0].tolist() == [Status.PRESENT, Status.NOT_FOUND]
             assert strange == ({0} if bad else set())
             assert [values[:, 0].tolist() for values in rows.values.values()] == [
@@ -153,7 +206,8 @@ class TestRows:
         forged = _summed(forged)
         lookup = Lookup(plan(["apps"]), {"by_ip": [as_text]})
         assert isinstance(lookup._compiled, CompiledRows)
-        rows, strange = lookup._by_core(lookup._compiled, asked(lookup, 1), [forged])
+        request = asked(lookup, 1)
+        rows, strange = lookup._compiled.rows([forged], request.ends, request.places)
         assert (rows.found.tolist(), strange) == ([[Status.PRESENT]], {0})
 
     def test_arguments_that_do_not_fit_each_other_are_refused(self) -> None:
@@ -163,14 +217,28 @@ class TestRows:
         compiled = lookup._compiled
         assert isinstance(compiled, CompiledRows)
         request = asked(lookup, 1)
-        good, _ = lookup._by_core(compiled, request, [row])
+        one = np.array([1])
+        compiled.rows([row], one, request.places)
         for places in ([[1]], [[-1]], [[2**40]]):
             with pytest.raises(ValueError, match="do not fit"):
-                compiled.put([row], [1], np.array(places, np.int64), good)
+                compiled.rows([row], one, np.array(places, np.int64))
         with pytest.raises(ValueError, match="do not fit"):
-            compiled.put([row], [2], request.places, good)
+            compiled.rows([row], one + 1, request.places)
         with pytest.raises(TypeError, match="an answer is bytes"):
-            compiled.put(["text"], [1], request.places, good)  # type: ignore[list-item]
+            compiled.rows(["text"], one, request.places)  # type: ignore[list-item]
+        groups = compiled._stored.groups
+        for views, stored, wrong_groups in (
+            (0, 8, groups),
+            (-1, 8, groups),
+            (1, 7, groups),
+            (1, -1, groups),
+            (1, 8, ()),
+        ):
+            with pytest.raises(ValueError, match="do not fit"):
+                _gather(compiled, compiled._readers, compiled._columns, row, request, views, stored, wrong_groups)
+        for strange in (((np.dtype("U1").num, 1),), ((11, -1),), ((11,),), ("x",)):
+            with pytest.raises(TypeError):
+                _gather(compiled, compiled._readers, compiled._columns, row, request, groups=strange)
         for column, wrong in (
             (0, 1),
             (1, 9),
@@ -186,7 +254,7 @@ class TestRows:
             table = compiled._columns.copy()
             table[0, column] = wrong
             with pytest.raises(ValueError, match="do not fit"):
-                _gather(compiled, compiled._readers, table, row, request, good)
+                _gather(compiled, compiled._readers, table, row, request)
         for column, wrong in (
             (0, 3),
             (2, 10_000),
@@ -201,23 +269,21 @@ class TestRows:
             table = compiled._readers.copy()
             table[0, column] = wrong
             with pytest.raises(ValueError, match="do not fit"):
-                _gather(compiled, table, compiled._columns, row, request, good)
+                _gather(compiled, table, compiled._columns, row, request)
 
 
-def _gather(compiled: CompiledRows, readers: Any, columns: Any, row: bytes, request: Any, into: Any) -> None:
-    core.gather(
-        readers,
-        columns,
-        [row],
-        np.array([1], np.int64),
-        request.places,
-        into.found,
-        into.event_us,
-        into.created_us,
-        into.states,
-        tuple(into.values.values()),
-        np.zeros(1, np.bool_),
-    )
+def _gather(
+    compiled: CompiledRows,
+    readers: Any,
+    columns: Any,
+    row: bytes,
+    request: Any,
+    views: int = 1,
+    stored: int = 8,
+    groups: Any = None,
+) -> None:
+    groups = compiled._stored.groups if groups is None else groups
+    core.gather(readers, columns, [row], np.array([1]), request.places, views, stored, groups, False)
 
 
 def _summed(row: bytes) -> bytes:
@@ -291,57 +357,182 @@ def rows_of(draw: st.DrawFn, stored: StoredColumns) -> tuple[PlanRows, NDArray[n
     return rows, np.full(count, NOW) + table(1, st.integers(-1, 1), np.int64)[0]
 
 
-PARTS = st.lists(
-    st.lists(NUMBERS, min_size=1, max_size=4).map(lambda values: np.array(values, np.int64)), min_size=1, max_size=5
-) | st.lists(
-    st.lists(st.floats(), min_size=1, max_size=4).map(lambda values: np.array(values, np.float64)),
-    min_size=1,
-    max_size=5,
-)
+GIVEN = [
+    Column("id", ServedType.INT64, Given("request")),
+    Column("price", ServedType.FLOAT32, Given("request")),
+    Column("share", ServedType.FLOAT64, Given("request")),
+    Column("since", ServedType.TIMESTAMP, Given("request")),
+    Column("word", ServedType.STRING, Given("request")),
+    Column("bonus", ServedType.FLOAT32, Given("request"), 0.5),
+]
+GIVEN_PLAN = Plan("shop", "s", (), tuple(GIVEN), tuple(one.name for one in GIVEN if one.name != "since"))
+VALUES: dict[str, tuple[st.SearchStrategy[Any], Any, Any]] = {
+    "ints": (NUMBERS, np.int64, Ints),
+    "floats": (st.floats() | st.sampled_from([1e38, 3.5e38, -3.5e38, 1e308]), np.float64, Floats),
+    "narrow": (st.floats(width=32), np.float32, None),
+    "words": (st.text(max_size=3) | st.sampled_from(["a" * 256, "a" * 257, "é" * 600]), object, Texts),
+}
+USUAL = {"id": "ints", "price": "floats", "share": "floats", "since": "ints", "word": "words", "bonus": "narrow"}
+
+
+@st.composite
+def unchecked(draw: st.DrawFn, names: list[str], kinds: dict[str, str]) -> Unchecked:
+    """A request with these columns; now and then one of another length or type, or none."""
+    rows = draw(st.integers(1, 4))
+    columns = {name: draw(values_of(kinds[name], rows)) for name in names}
+    odd = draw(st.sampled_from([None] * 8 + names))
+    if odd is not None:
+        columns[odd] = draw(values_of(draw(st.sampled_from(list(VALUES))), draw(st.sampled_from([rows, rows + 1, 0]))))
+    times = draw(st.lists(st.integers(-3, NOW), min_size=1, max_size=1) | st.just([NOW] * rows))
+    times[0] = draw(st.sampled_from([times[0]] * 6 + [2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1]))
+    return Unchecked(columns, Ints(times) if draw(st.booleans()) else np.array(times, np.int64))
+
+
+@st.composite
+def values_of(draw: st.DrawFn, kind: str, rows: int) -> Any:
+    values, dtype, listed = VALUES[kind]
+    length = draw(st.sampled_from([rows, rows, 1]))
+    found = draw(st.lists(values, min_size=length, max_size=length))
+    return np.array(found, dtype) if listed is None or draw(st.booleans()) else listed(found)
 
 
 class TestEndToEnd:
-    """`join`."""
+    """`collect`."""
 
-    @given(PARTS, st.data())
+    @given(st.data())
+    @settings(deadline=None, max_examples=600)
+    def test_the_columns_are_those_of_python_or_left_to_it(self, data: st.DataObject) -> None:
+        names = data.draw(st.permutations(list(USUAL)))
+        if data.draw(st.booleans()):
+            names.remove("bonus")
+        requests = data.draw(st.lists(unchecked(names, USUAL), min_size=1, max_size=4))
+        found = collected(requests)
+        expected, errors = one_by_one(GIVEN_PLAN, requests, max_rows=4)
+        if found is None:
+            return
+        assert errors == [None] * len(requests)
+        assert expected is not None
+        given, t = found
+        assert t.tolist() == expected.t.tolist()
+        assert list(given) == list(expected.given)
+        for name, values in expected.given.items():
+            assert given[name].dtype == values.dtype
+            np.testing.assert_array_equal(given[name], values)
+
+    @given(st.data())
     @PATIENT
-    def test_a_column_is_what_python_makes_of_its_parts(self, parts: list[Any], data: st.DataObject) -> None:
-        lengths = [len(part) if len(part) > 1 else data.draw(st.integers(1, 4)) for part in parts]
-        found = core.join(parts, lengths)
-        expected = np.concatenate(
-            [np.repeat(part, n) if len(part) == 1 else part for part, n in zip(parts, lengths, strict=True)]
-        )
-        assert (found.dtype, found.tobytes()) == (expected.dtype, expected.tobytes())
-
-    def test_one_part_of_the_right_length_is_taken_as_it_is(self) -> None:
-        part = np.arange(3)
-        assert core.join([part], [3]) is part
-        assert core.join([part[:1]], [2]).tolist() == [0, 0]
+    def test_usual_requests_are_not_left_to_python(self, data: st.DataObject) -> None:
+        rows = data.draw(st.integers(1, 4))
+        columns = {
+            "id": np.arange(rows),
+            "price": np.ones(1),
+            "share": np.full(rows, np.nan),
+            "since": np.zeros(rows, np.int64),
+            "word": Texts(["a" * 256] * rows),
+        }
+        one = Unchecked(columns, data.draw(st.sampled_from([Ints([NOW]), np.array([NOW]), np.full(rows, NOW)])))
+        found = collected([one] * data.draw(st.sampled_from([1, 2, 70])))
+        assert found is not None
+        assert set(found[0]) == set(columns)
 
     @pytest.mark.parametrize(
-        "parts",
+        ("name", "values"),
         [
-            pytest.param([np.arange(2), np.arange(3)], id="of another length"),
-            pytest.param([np.arange(2), np.arange(2.0)], id="of two types"),
-            pytest.param([np.arange(2), [0, 1]], id="a list"),
-            pytest.param([np.arange(2, dtype=np.int32)] * 2, id="of four bytes"),
-            pytest.param([np.arange(2), np.zeros((2, 1), np.int64)], id="a matrix"),
-            pytest.param([np.arange(2), np.arange(4)[::2]], id="with gaps"),
-            pytest.param([np.array(["a", "b"], object)] * 2, id="texts"),
-            pytest.param([np.arange(2), np.arange(2).astype(">i8")], id="of the other byte order"),
+            pytest.param("id", np.arange(3), id="of another length"),
+            pytest.param("id", np.arange(2.0), id="floats for whole numbers"),
+            pytest.param("id", np.arange(2, dtype=np.int32), id="of four bytes"),
+            pytest.param("id", np.arange(2, dtype=np.uint64), id="without a sign"),
+            pytest.param("id", np.array([0, 1], "m8[s]"), id="durations"),
+            pytest.param("id", np.zeros((2, 1), np.int64), id="a matrix"),
+            pytest.param("id", np.arange(4)[::2], id="with gaps"),
+            pytest.param("id", np.arange(2).astype(">i8"), id="of the other byte order"),
+            pytest.param("id", np.zeros(0, np.int64), id="none"),
+            pytest.param("id", [1, 2], id="a list"),
+            pytest.param("id", (1, 2), id="a tuple"),
+            pytest.param("share", np.array([1.0, np.inf]), id="infinity"),
+            pytest.param("price", np.array([1.0, 1e39]), id="beyond float32"),
+            pytest.param("price", np.array(["1", "2"], object), id="texts for floats"),
+            pytest.param("word", np.array(["a", None], object), id="no text"),
+            pytest.param("word", np.array(["a", "b"]), id="texts that are no objects"),
+            pytest.param("word", Texts(["a", "b" * 257]), id="a long text"),
+            pytest.param("word", np.arange(2), id="numbers for texts"),
         ],
     )
-    def test_other_parts_are_left_to_python(self, parts: list[Any]) -> None:
-        assert core.join(parts, [2, 2]) is None
+    def test_other_columns_are_left_to_python(self, name: str, values: Any) -> None:
+        good = {"id": np.arange(2), "price": np.ones(2), "share": np.ones(2), "since": np.ones(2), "word": Texts("ab")}
+        assert collected([Unchecked(good, Ints([NOW]))]) is not None
+        odd = Unchecked({**good, name: values}, Ints([NOW]))
+        odd.rows = 2
+        assert collected([odd]) is None
+        assert collected([Unchecked(good, Ints([NOW])), odd]) is None
 
-    def test_lengths_that_are_none_are_refused(self) -> None:
-        for lengths in ([2, -2], [2, 2.0], [2, np.int64(2)], [2], (2, 2), [2, 2**70]):
-            with pytest.raises((TypeError, OverflowError)):
-                core.join([np.arange(2)] * 2, lengths)
+    def test_so_are_other_times_names_and_numbers_of_rows(self) -> None:
+        good = {"id": np.arange(2), "price": np.ones(2), "share": np.ones(2), "since": np.ones(2), "word": Texts("ab")}
+        for times in (
+            Ints([2**53 + 1]),
+            Ints([2**70]),
+            Ints([True]),
+            Ints([1.0]),
+            Floats(),
+            np.ones(2),
+            np.array([2**60]),
+        ):
+            one = Unchecked(good, times)
+            assert collected([one]) is None
+        for columns in ({**good, "other": np.arange(2)}, {name: good[name] for name in ("id", "price")}, {}):
+            assert collected([Unchecked(columns, Ints([NOW]))]) is None
+        some = Unchecked({**good, "bonus": np.ones(2)}, Ints([NOW]))
+        assert collected([some]) is not None
+        assert collected([some, Unchecked(good, Ints([NOW]))]) is None
+        assert collected([some], most=1) is None
+        assert core.collect(GIVEN_PLAN.given_types, [MappingProxyType(good)], [Ints([NOW])], [2], 4) is None
+
+    def test_what_it_is_given_is_as_it_was(self) -> None:
+        ids = np.arange(2)
+        good = {"id": ids, "price": np.ones(2), "share": np.ones(2), "since": np.ones(2), "word": Texts("ab")}
+        given, _ = collected([Unchecked(good, Ints([NOW]))])
+        given["id"][:] = 7
+        assert ids.tolist() == [0, 1]
+
+    def test_texts_are_held_and_let_go(self) -> None:
+        word = "".join(["wo", "rd"])
+        before = sys.getrefcount(word)
+        good = {"id": np.arange(2), "price": np.ones(2), "share": np.ones(2), "since": np.ones(2)}
+        found = collected([Unchecked({**good, "word": Texts([word])}, Ints([NOW]))])
+        assert sys.getrefcount(word) == before + 2
+        del found
+        assert sys.getrefcount(word) == before
+
+    def test_what_is_none_of_it_is_refused(self) -> None:
+        wanted, request, t = (("id", 7, False),), {"id": np.arange(2)}, Ints([NOW])
+        core.collect(wanted, [request], [t], [2], 4)
+        for arguments in (
+            ([*wanted], [request], [t], [2], 4),
+            (wanted, (request,), [t], [2], 4),
+            (wanted, [request], [t, t], [2], 4),
+            (wanted, [request], [t], [2, 2], 4),
+            (wanted, [], [], [], 4),
+            (wanted, [request], [t], [2.0], 4),
+            (wanted, [request], [t], [2], None),
+            (("id",), [request], [t], [2], 4),
+            ((("id", 3, False),), [request], [t], [2], 4),
+            (((7, 7, False),), [request], [t], [2], 4),
+            ((("id", 7),), [request], [t], [2], 4),
+        ):
+            with pytest.raises(TypeError):
+                core.collect(*arguments)
+        with pytest.raises(OverflowError):
+            core.collect(wanted, [request], [t], [2**70], 4)
+
+
+def collected(requests: list[Unchecked], most: int = 4) -> Any:
+    """As `together` asks for it."""
+    columns, times = [one.columns for one in requests], [one.t for one in requests]
+    return core.collect(GIVEN_PLAN.given_types, columns, times, [one.rows for one in requests], most)
 
 
 class TestJudged:
-    """`settle` and `fill`."""
+    """`settle`."""
 
     @given(st.data())
     @PATIENT
@@ -364,30 +555,34 @@ class TestJudged:
         old, new = "".join(["o", "ld"]), "".join(["ne", "w"])
         values, instead = np.array([[old, old, old]], object), np.array([[new]], object)
         counts = sys.getrefcount(old), sys.getrefcount(new)
-        core.fill(values, instead, np.array([[1, 0, 2]], np.int8), np.array([0]))
-        assert values.tolist() == [[new, old, new]]
-        assert (sys.getrefcount(old), sys.getrefcount(new)) == (counts[0] - 2, counts[1] + 2)
+        _, _, _, (found,) = settled(
+            states=np.array([[1, 0, 2]], np.int8),
+            view_of=np.zeros(1, np.int64),
+            has_default=np.ones((1, 1), np.bool_),
+            values=(values,),
+            instead=(instead,),
+            places=(np.array([0]),),
+        )
+        assert found.tolist() == [[new, old, new]]
+        assert values.tolist() == [[old, old, old]]
+        assert (sys.getrefcount(old), sys.getrefcount(new)) == (counts[0] + 1, counts[1] + 2)
 
-    def test_arguments_that_do_not_fit_each_other_are_refused(self) -> None:
-        def settle(**changed: Any) -> None:
-            good = {
-                "found": np.zeros((1, 3), np.int8),
-                "event": np.zeros((1, 3), np.int64),
-                "created": np.zeros((1, 3), np.int64),
-                "states": np.zeros((2, 3), np.int8),
-                "t": np.zeros(3, np.int64),
-                "ttl": np.zeros((1, 1), np.int64),
-                "view_of": np.zeros(2, np.int64),
-                "has_default": np.zeros((2, 1), np.bool_),
-                "status": np.zeros((2, 3), np.int8),
-                "replaced": np.zeros((2, 3), np.bool_),
-                "rungs": np.zeros(3, np.int8),
-            }
-            core.settle(*(changed.get(name, value) for name, value in good.items()))
+    def test_rows_that_do_not_lie_behind_each_other_are_judged_the_same(self) -> None:
+        states = np.array([[0, 1, 2], [0, 0, 0]], np.int8)
+        spread = np.asfortranarray(states)
+        assert not spread.flags.c_contiguous
+        for one, other in zip(settled(states=states), settled(states=spread), strict=True):
+            np.testing.assert_array_equal(one, other)
 
-        settle()
-        settle(created=None)
-        for name, wrong in (
+    def test_values_of_which_none_is_absent_are_not_copied(self) -> None:
+        values = (np.ones((2, 3)),)
+        status, replaced, rungs, found = settled(values=values)
+        assert found is values
+        assert (status.any(), replaced.any(), rungs.tolist()) == (False, False, [Rung.FRESH] * 3)
+
+    @pytest.mark.parametrize(
+        ("name", "wrong"),
+        [
             ("found", np.zeros((2, 3), np.int8)),
             ("event", np.zeros((1, 4), np.int64)),
             ("created", np.zeros((2, 3), np.int64)),
@@ -397,32 +592,90 @@ class TestJudged:
             ("view_of", np.array([0, 1])),
             ("view_of", np.array([-1, 0])),
             ("has_default", np.zeros((1, 1), np.bool_)),
-            ("status", np.zeros((2, 2), np.int8)),
-            ("replaced", np.zeros((1, 3), np.bool_)),
-            ("rungs", np.zeros(4, np.int8)),
-        ):
-            with pytest.raises(ValueError, match="do not fit"):
-                settle(**{name: wrong})
-        with pytest.raises(TypeError, match="status"):
-            settle(status=np.frombuffer(bytes(6), np.int8).reshape(2, 3))
+            ("instead", (np.zeros((1, 1)),)),
+            ("places", (np.array([0, 2]),)),
+            ("places", (np.array([-1, 0]),)),
+            ("places", (np.array([0]),)),
+            ("values", (np.zeros((2, 4)),)),
+            ("values", (np.zeros((2, 3, 1)),)),
+        ],
+    )
+    def test_arrays_that_do_not_fit_each_other_are_refused(self, name: str, wrong: Any) -> None:
+        absent = np.array([[0, 1, 2], [0, 0, 0]], np.int8)
+        with pytest.raises(ValueError, match="do not fit"):
+            settled(**{"states": absent, name: wrong})
 
-        values, instead = np.zeros((2, 3)), np.zeros((2, 1))
-        status, places = np.zeros((4, 3), np.int8), np.array([1, 3])
-        core.fill(values, instead, status, places)
-        for arguments in (
-            (values, instead[:1].copy(), status, places),
-            (values, instead, status[:, :2].copy(), places),
-            (values, instead, status, np.array([1, 4])),
-            (values, instead, status, np.array([-1, 1])),
-            (values, instead, status, np.array([1])),
+    @pytest.mark.parametrize(
+        ("name", "wrong"),
+        [
+            ("found", np.zeros((1, 3), np.int16)),
+            ("found", np.zeros(3, np.int8)),
+            ("states", np.zeros((3, 2), np.int16).T),
+            ("values", (np.zeros((2, 3)).tolist(),)),
+            ("values", (np.zeros((2, 3)).astype("U3"),)),
+            ("values", (np.zeros((2, 3)).astype("M8[s]"),)),
+            ("values", np.zeros((2, 3))),
+            ("instead", (np.zeros((2, 1), np.float32),)),
+            ("instead", ()),
+            ("places", (np.zeros(2),)),
+        ],
+    )
+    def test_what_is_of_another_type_is_refused(self, name: str, wrong: Any) -> None:
+        absent = np.array([[0, 1, 2], [0, 0, 0]], np.int8)
+        with pytest.raises(TypeError):
+            settled(**{"states": absent, name: wrong})
+
+
+def settled(**changed: Any) -> Any:
+    """`settle` of one view with two columns of float64 and three rows, all of them there."""
+    good = {
+        "found": np.zeros((1, 3), np.int8),
+        "event": np.zeros((1, 3), np.int64),
+        "created": None,
+        "states": np.zeros((2, 3), np.int8),
+        "t": np.zeros(3, np.int64),
+        "ttl": np.zeros((1, 1), np.int64),
+        "view_of": np.zeros(2, np.int64),
+        "has_default": np.zeros((2, 1), np.bool_),
+        "values": (np.zeros((2, 3)),),
+        "instead": (np.zeros((2, 1)),),
+        "places": (np.array([0, 1]),),
+    }
+    return core.settle(*{**good, **changed}.values())
+
+
+class TestSideBySide:
+    """`beside`."""
+
+    @given(st.integers(1, 6), st.integers(0, 9), st.sampled_from([np.int64, np.float32, np.float64]), st.booleans())
+    @PATIENT
+    def test_it_is_the_table_of_numpy(self, width: int, rows: int, dtype: Any, gaps: bool) -> None:
+        rng = np.random.default_rng(width * 10 + rows)
+        columns = {
+            str(i): rng.integers(-99, 99, 2 * rows).astype(dtype)[:: 2 if gaps else 1][:rows] for i in range(width)
+        }
+        found = core.beside(columns, tuple(columns))
+        assert (found.dtype, found.flags.c_contiguous) == (dtype, True)
+        np.testing.assert_array_equal(found, np.array(list(columns.values())).T.reshape(rows, width))
+
+    def test_other_columns_are_left_to_numpy(self) -> None:
+        for columns in (
+            {},
+            {"a": np.arange(2), "b": np.arange(2.0)},
+            {"a": np.arange(2), "b": np.arange(3)},
+            {"a": np.arange(2), "b": [0, 1]},
+            {"a": np.zeros((2, 1))},
+            {"a": np.array(["x", "y"], object)},
+            {"a": np.arange(2, dtype=np.int16)},
+            {"a": np.arange(2).astype(">i8")},
+            {"a": np.zeros(2, np.complex128)},
+            {"a": np.zeros(2, "m8[s]")},
         ):
-            with pytest.raises(ValueError, match="do not fit"):
-                core.fill(*arguments)
-        for strange in (values.tolist(), values.astype("U3"), values.astype("M8[s]")):
-            with pytest.raises(TypeError, match="values"):
-                core.fill(strange, instead, status, places)
-        with pytest.raises(TypeError, match="instead"):
-            core.fill(values, instead.astype(np.float32), status, places)
+            assert core.beside(columns, tuple(columns)) is None
+        with pytest.raises(KeyError):
+            core.beside({}, ("a",))
+        with pytest.raises(TypeError):
+            core.beside({}, ["a"])
 
 
 class TestCounts:
