@@ -13,7 +13,7 @@ help: ## say what each target does
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 install: $(DONE) ## install what the project needs into .venv, from the hashed lock file
-$(DONE): requirements.lock pyproject.toml build_core.py lockstep/_core.c lockstep/_core.h lockstep/_requests.c lockstep/_trees.c
+$(DONE): requirements.lock pyproject.toml build_core.py $(wildcard lockstep/_*.[ch])
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Lockstep needs Python 3.11 or newer; name one with make PYTHON=...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock

@@ -1,4 +1,4 @@
-"""Compiles lockstep/_core.c, _requests.c and _trees.c when Lockstep is built or installed, where there is a C compiler.
+"""Compiles lockstep/_core.c and its neighbours when Lockstep is built or installed, where there is a C compiler.
 
 Hatchling runs it. Without a compiler nothing fails: the same is done in Python and by ONNX Runtime, slower.
 `lockstep doctor` says which it is.
@@ -14,7 +14,10 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 FOLDER = Path(__file__).parent / "lockstep"
-SOURCES = [FOLDER / name for name in ("_core.c", "_requests.c", "_trees.c")]
+SOURCES = [FOLDER / name for name in ("_core.c", "_requests.c", "_front.c", "_trees.c")]
+
+FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fPIC", "-Wall", "-Wextra", "-Wno-unused-parameter"]
+"""Without the contraction of a product and a sum into one rounding: what the code says is what is computed."""
 
 
 class CoreBuildHook(BuildHookInterface):
@@ -43,10 +46,9 @@ def compile_core(made: Path) -> None:
     linker = shlex.split(sysconfig.get_config_var("LDSHARED") or "cc -shared")
     headers = [f"-I{folder}" for folder in (sysconfig.get_path("include"), numpy.get_include())]
     beside = made.with_name(f"{made.name}.{os.getpid()}")
-    warnings = ["-Wall", "-Wextra", "-Wno-unused-parameter"]
     try:
         subprocess.run(
-            [*linker, "-std=c11", "-O3", "-fPIC", *warnings, *headers, *map(str, SOURCES), "-o", str(beside)],
+            [*linker, *FLAGS, *headers, *map(str, SOURCES), "-o", str(beside)],
             check=True,
         )
         beside.replace(made)

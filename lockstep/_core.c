@@ -1123,6 +1123,9 @@ static PyMethodDef functions[] = {
     {"gather", (PyCFunction)(void (*)(void))gather, METH_FASTCALL,
      "gather(readers, columns, answers, ends, places, views, stored, groups, created)\n\n"
      "Check packed rows and make arrays of what they hold; lockstep.compiled_rows says what they are."},
+    {"link_front", (PyCFunction)(void (*)(void))link_front, METH_FASTCALL,
+     "link_front(names, registers, constants, steps, words, output)\n\n"
+     "Steps for run_front; lockstep.front says what the arrays are."},
     {"link_trees", (PyCFunction)(void (*)(void))link_trees, METH_FASTCALL,
      "link_trees(columns, steps, values, missing, base)\n\n"
      "Decision trees for sum_trees; lockstep.trees says what the arrays are."},
@@ -1130,6 +1133,9 @@ static PyMethodDef functions[] = {
      "parse(message, most, texts)\n\n"
      "Model, version, columns, t or None, explain and strict of a PredictRequest with at most so many values in a column;\n"
      "None where it holds anything else, or anything is wrong. `texts` is the class of a list of texts."},
+    {"run_front", (PyCFunction)(void (*)(void))run_front, METH_FASTCALL,
+     "run_front(front, columns)\n\n"
+     "The features that the steps make of columns; None where ONNX Runtime is to make them."},
     {"settle", (PyCFunction)(void (*)(void))settle, METH_FASTCALL,
      "settle(found, event_us, created_us, states, t, ttl_us, view_of, has_default, values, instead, places)\n\n"
      "The status of every value, whether its default takes its place, the rung of every row, and the values with defaults."},

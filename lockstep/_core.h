@@ -80,4 +80,8 @@ PyObject *collect(PyObject *module, PyObject *const *given, Py_ssize_t count);
 PyObject *link_trees(PyObject *module, PyObject *const *given, Py_ssize_t count);
 PyObject *sum_trees(PyObject *module, PyObject *const *given, Py_ssize_t count);
 
+/* _front.c */
+PyObject *link_front(PyObject *module, PyObject *const *given, Py_ssize_t count);
+PyObject *run_front(PyObject *module, PyObject *const *given, Py_ssize_t count);
+
 #endif

@@ -13,6 +13,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state
 
 from lockstep.compiled import core
 from lockstep.errors import BundleRefused
+from lockstep.front import Front, front
 from lockstep.link import Link, log_odds
 from lockstep.model import check_inputs
 from lockstep.onnx_file import check_stands_alone
@@ -45,15 +46,16 @@ _ONNX_TYPES = {
 class Graph:
     """An ONNX graph with one input of shape (rows, 1) per column, on one thread: many small calls share the cores.
 
-    ONNX Runtime is given the columns of one type as one input (lockstep.onnx_inputs); boosted trees at the end are
-    added up in C where it was compiled (lockstep.trees).
+    ONNX Runtime is given the columns of one type as one input (lockstep.onnx_inputs). Where C was compiled, boosted
+    trees at the end are added up in it (lockstep.trees), and what comes before them is done there, if it knows all of
+    it (lockstep.front).
     """
 
     def __init__(self, model: bytes) -> None:
         """Raises BundleRefused where the model is not all in these bytes, or ONNX Runtime cannot load it."""
         check_stands_alone(model)
         self.model = model
-        self._session, inputs, self._trees = _loaded(model)
+        self._session, inputs, self._trees, self._front = _loaded(model)
         self._joined = {name: tuple(columns) for name, columns in inputs.columns.items()}
         """By input of the session the columns that it takes side by side."""
         apart = {node.name: node.type for node in self._session.get_inputs() if node.name not in self._joined}
@@ -71,6 +73,10 @@ class Graph:
 
     def run(self, columns: Mapping[str, Array]) -> Array:
         """The graph's output for columns of shape (rows,): (rows, width) for transformations, (rows, 1) for a score."""
+        if self._front is not None and self._trees is not None:
+            features = self._front(columns)
+            if features is not None:
+                return self._trees(features)
         feeds = {name: columns[name].reshape(-1, 1) for name in self._apart}
         for name, beside in self._joined.items():
             feeds[name] = _side_by_side(columns, beside)
@@ -92,7 +98,7 @@ def _side_by_side(columns: Mapping[str, Array], names: tuple[str, ...]) -> Array
     return np.array([columns[name] for name in names]).T if table is None else table
 
 
-def _loaded(model: bytes) -> tuple[onnxruntime.InferenceSession, Joined, Trees | None]:
+def _loaded(model: bytes) -> tuple[onnxruntime.InferenceSession, Joined, Trees | None, Front | None]:
     """The model without the trees that are added up in C. Raises BundleRefused."""
     found = cut(model)
     if found is not None:
@@ -100,8 +106,8 @@ def _loaded(model: bytes) -> tuple[onnxruntime.InferenceSession, Joined, Trees |
         with suppress(BundleRefused):  # as below
             session, inputs = _joined_session(found[0])
             if session.get_outputs()[0].type == _ONNX_TYPES[DType.FLOAT32]:
-                return session, inputs, found[1]
-    return (*_joined_session(model), None)
+                return session, inputs, found[1], front(found[0])
+    return (*_joined_session(model), None, None)
 
 
 def _joined_session(model: bytes) -> tuple[onnxruntime.InferenceSession, Joined]:

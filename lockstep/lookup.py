@@ -7,6 +7,7 @@ other row is read by `rows.unpack`, which knows every case. All ways give the sa
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -146,7 +147,7 @@ class Lookup:
         """No view's rows, and all views that have keys: they are read one by one."""
         shape = self._shape(asked)
         missing = PlanRows.missing(self._plan, shape[1], Status.NOT_FOUND)
-        return missing._replace(created_us=self._no_created(shape)), set(range(len(self._readers)))
+        return replace(missing, created_us=self._no_created(shape)), set(range(len(self._readers)))
 
     def _no_created(self, shape: tuple[int, int]) -> Ints | None:
         """Room for created timestamps where any row may have one."""

@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 
 from lockstep.partial_messages import ONNX, Fields, message_classes
 
-__all__ = ["Joined", "joined"]
+__all__ = ["Joined", "is_column", "joined"]
 
 _INT64: Final = 7
 _TYPES: Final = {1: "tensor(float)", _INT64: "tensor(int64)", 11: "tensor(double)"}
@@ -106,12 +106,16 @@ def _columns(graph: Any) -> dict[str, int]:
     optional = {one.name for one in graph.initializer}
     for one in graph.input:
         tensor = one.type.tensor_type
-        shape = [dim.dim_value for dim in tensor.shape.dim]
         if not isinstance(one.name, str) or one.name.startswith(_NEW):  # bytes: it is no UTF-8
             return {}
-        if tensor.elem_type in _TYPES and shape == [0, 1] and one.name not in optional:  # any number of rows
+        if tensor.elem_type in _TYPES and is_column(tensor.shape) and one.name not in optional:
             found[one.name] = tensor.elem_type
     return found
+
+
+def is_column(shape: Any) -> bool:
+    """Whether a tensor of this shape has any number of rows, and one column."""
+    return [dim.dim_value if dim.HasField("dim_value") else None for dim in shape.dim] == [None, 1]
 
 
 def _lay_beside(graph: Any, kinds: Mapping[str, int]) -> dict[str, list[str]]:

@@ -8,7 +8,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 __all__ = ["ONNX", "Fields", "message_classes"]
 
 Fields = Mapping[str, tuple[int, str]]
-"""By name of a field its number and its type: int32, int64, string, bytes or a message; a * says repeated."""
+"""By name of a field its number and its type: a scalar of protobuf or a message; a * says repeated."""
 ONNX: Final[Mapping[str, Fields]] = {
     "Node": {
         "input": (1, "string*"),
@@ -26,7 +26,7 @@ ONNX: Final[Mapping[str, Fields]] = {
 """Nodes of a graph, and the types of what goes in and out, of https://github.com/onnx/onnx/blob/main/onnx/onnx.proto;
 whoever takes them says what an Attribute has.
 """
-_SCALARS: Final = {"int64": 3, "int32": 5, "string": 9, "bytes": 12}
+_SCALARS: Final = {"double": 1, "float": 2, "int64": 3, "int32": 5, "string": 9, "bytes": 12}
 """Their numbers in FieldDescriptorProto.Type."""
 _MESSAGE: Final = 11
 _ONE, _MANY = 1, 3

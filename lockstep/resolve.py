@@ -51,7 +51,8 @@ class ViewRows:
         return ViewRows(found, event_us, values, np.array(states, np.int8).reshape(len(values), len(found)))
 
 
-class PlanRows(NamedTuple):
+@dataclass(frozen=True)
+class PlanRows:
     """What was found for all views that a plan reads. Views and columns are in the order of `Plan.stored_columns`."""
 
     found: NDArray[np.int8]

@@ -57,7 +57,8 @@ def together(plan: Plan, requests: Sequence[Unchecked], *, max_rows: int) -> Joi
             plan.given_types, [one.columns for one in requests], [one.t for one in requests], lengths, max_rows
         )
         if whole is not None:
-            return Joined(*whole, lengths)
+            given, t = whole
+            return Joined(given, t, lengths)
     return _together(plan, requests, lengths, max_rows)
 
 

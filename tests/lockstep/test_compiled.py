@@ -119,7 +119,7 @@ class TestKeys:
 
     def test_what_is_none_of_it_is_refused(self) -> None:
         columns = {"ip": np.zeros(2, np.int64)}
-        for arguments in (
+        others: list[tuple[Any, ...]] = [
             ([], columns, 2),
             ((b"p",), columns, 2),
             (((b"p",),), columns, 2),
@@ -127,7 +127,8 @@ class TestKeys:
             (((b"p", ["ip"]),), columns, 2),
             ((), [], 2),
             ((), columns, -1),
-        ):
+        ]
+        for arguments in others:
             with pytest.raises(TypeError):
                 core.ask(*arguments)
         with pytest.raises(KeyError):
@@ -151,7 +152,8 @@ class TestCommands:
         assert core.command(b"GET", parts) == hiredis.pack_command((b"GET", *parts))  # type: ignore[arg-type]
 
     def test_what_is_no_bytes_is_refused(self) -> None:
-        for arguments in (("MGET", []), (b"MGET", (b"a",)), (b"MGET", ["a"])):
+        others: list[tuple[Any, Any]] = [("MGET", []), (b"MGET", (b"a",)), (b"MGET", ["a"])]
+        for arguments in others:
             with pytest.raises(TypeError, match="bytes"):
                 core.command(*arguments)
 
@@ -423,14 +425,15 @@ class TestEndToEnd:
     @PATIENT
     def test_usual_requests_are_not_left_to_python(self, data: st.DataObject) -> None:
         rows = data.draw(st.integers(1, 4))
-        columns = {
+        columns: dict[str, Any] = {
             "id": np.arange(rows),
             "price": np.ones(1),
             "share": np.full(rows, np.nan),
             "since": np.zeros(rows, np.int64),
             "word": Texts(["a" * 256] * rows),
         }
-        one = Unchecked(columns, data.draw(st.sampled_from([Ints([NOW]), np.array([NOW]), np.full(rows, NOW)])))
+        times: list[Any] = [Ints([NOW]), np.array([NOW]), np.full(rows, NOW)]
+        one = Unchecked(columns, data.draw(st.sampled_from(times)))
         found = collected([one] * data.draw(st.sampled_from([1, 2, 70])))
         assert found is not None
         assert set(found[0]) == set(columns)
@@ -459,7 +462,13 @@ class TestEndToEnd:
         ],
     )
     def test_other_columns_are_left_to_python(self, name: str, values: Any) -> None:
-        good = {"id": np.arange(2), "price": np.ones(2), "share": np.ones(2), "since": np.ones(2), "word": Texts("ab")}
+        good: dict[str, Any] = {
+            "id": np.arange(2),
+            "price": np.ones(2),
+            "share": np.ones(2),
+            "since": np.ones(2),
+            "word": Texts("ab"),
+        }
         assert collected([Unchecked(good, Ints([NOW]))]) is not None
         odd = Unchecked({**good, name: values}, Ints([NOW]))
         odd.rows = 2
@@ -467,7 +476,13 @@ class TestEndToEnd:
         assert collected([Unchecked(good, Ints([NOW])), odd]) is None
 
     def test_so_are_other_times_names_and_numbers_of_rows(self) -> None:
-        good = {"id": np.arange(2), "price": np.ones(2), "share": np.ones(2), "since": np.ones(2), "word": Texts("ab")}
+        good: dict[str, Any] = {
+            "id": np.arange(2),
+            "price": np.ones(2),
+            "share": np.ones(2),
+            "since": np.ones(2),
+            "word": Texts("ab"),
+        }
         for times in (
             Ints([2**53 + 1]),
             Ints([2**70]),
@@ -489,7 +504,13 @@ class TestEndToEnd:
 
     def test_what_it_is_given_is_as_it_was(self) -> None:
         ids = np.arange(2)
-        good = {"id": ids, "price": np.ones(2), "share": np.ones(2), "since": np.ones(2), "word": Texts("ab")}
+        good: dict[str, Any] = {
+            "id": ids,
+            "price": np.ones(2),
+            "share": np.ones(2),
+            "since": np.ones(2),
+            "word": Texts("ab"),
+        }
         given, _ = collected([Unchecked(good, Ints([NOW]))])
         given["id"][:] = 7
         assert ids.tolist() == [0, 1]
@@ -497,7 +518,7 @@ class TestEndToEnd:
     def test_texts_are_held_and_let_go(self) -> None:
         word = "".join(["wo", "rd"])
         before = sys.getrefcount(word)
-        good = {"id": np.arange(2), "price": np.ones(2), "share": np.ones(2), "since": np.ones(2)}
+        good: dict[str, Any] = {"id": np.arange(2), "price": np.ones(2), "share": np.ones(2), "since": np.ones(2)}
         found = collected([Unchecked({**good, "word": Texts([word])}, Ints([NOW]))])
         assert sys.getrefcount(word) == before + 2
         del found

@@ -17,7 +17,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from lockstep import trees
 from lockstep.compiled import core
 from lockstep.errors import BundleRefused
-from lockstep.graph import Graph
+from lockstep.graph import ONNX_ERRORS, Graph
 from lockstep.trees import END, LEAF, MOST_LEAVES, cut
 from training.trees import ensemble
 
@@ -406,8 +406,13 @@ def test_no_byte_makes_a_score_another_one(seed: int, place: int, byte: int) -> 
     cut(changed)
     with suppress(BundleRefused):  # anything else is a defect
         graph = Graph(changed)
-        if graph._trees is not None:
-            np.testing.assert_array_equal(graph.run(given), by_onnx_runtime(changed, given))
+        try:
+            expected = by_onnx_runtime(changed, given)
+        except ONNX_ERRORS:  # it takes other columns now
+            with pytest.raises((*ONNX_ERRORS, ValueError)):
+                graph.run(given)
+        else:
+            np.testing.assert_array_equal(graph.run(given), expected)
 
 
 ROOT = ([LEAF, LEAF, 0, END], [1.0, 2.0, 0.5, 0.0], [False] * 4)
