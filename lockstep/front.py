@@ -338,7 +338,8 @@ def _concat(steps: _Steps, values: list[Value], attributes: Attributes, _: list[
 
 def _cast(steps: _Steps, values: list[Value], attributes: Attributes, _: list[str]) -> Sequence[Value]:
     _count(values, 1, attributes, "to")
-    one, to = _table(values[0]), _TYPES.get(attributes.get("to", 0), TEXT)
+    one, number = _table(values[0]), attributes.get("to")
+    to = _TYPES.get(number, TEXT) if isinstance(number, int) else TEXT
     if to == one.type:
         return [one]
     _require(to in (F32, F64) and one.type != TEXT)
@@ -445,11 +446,13 @@ def _word_counts(steps: _Steps, values: list[Value], attributes: Attributes, _: 
     plain = {name: attributes.get(name) for name in _SINGLE_WORDS}
     _require(len(values) == 1 and plain == _SINGLE_WORDS)
     _require(set(attributes) <= {*_SINGLE_WORDS, "ngram_indexes", "pool_strings", "weights"})  # "TF" has no weights
-    words, pool = values[0], attributes.get("pool_strings", [])
-    _require(isinstance(words, Words) and len(set(pool)) == len(pool))
+    words, pool, places = values[0], attributes.get("pool_strings"), attributes.get("ngram_indexes")
+    _require(isinstance(words, Words) and isinstance(pool, list) and isinstance(places, list))
     assert isinstance(words, Words)
-    places = attributes.get("ngram_indexes", [])
-    _require(sorted(places) == list(range(len(pool))) and words.pad not in pool)
+    assert pool is not None
+    assert places is not None
+    _require(all(isinstance(one, bytes) for one in pool) and all(isinstance(one, int) for one in places))
+    _require(len(set(pool)) == len(pool) and sorted(places) == list(range(len(pool))) and words.pad not in pool)
     steps.pools.append(tuple(pool[places.index(place)] for place in range(len(pool))))
     out = steps.new(F32, len(pool), words.of.texts)
     return steps.step(WORDS, out, words.of, extra=len(steps.pools) - 1)
