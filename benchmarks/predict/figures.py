@@ -16,6 +16,7 @@ _RATIOS: Final = {
     "speedup_stream": ("stream", "ours", "unary_8", "feast", "rate"),
     "speedup_100": ("hundred_8", "ours", "hundred_8", "feast", "rate"),
     "p99_over_echo": ("open", "ours", "open", "echo", "p99_ms"),
+    "p99_over_echo_8": ("open_8", "ours", "open_8", "echo", "p99_ms"),
     "speedup_mlserver": ("carried_8", "carried", "carried_8", "mlserver", "rate"),
 }
 """By name: load and side, over load and side, of which figure. Feast's service has no streams: its calls count."""
