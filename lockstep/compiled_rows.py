@@ -3,21 +3,22 @@
 Two tables say where everything lies, a line for each view that is read and one for each column.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lockstep.gathers import Placed, has_lists, placed
+from lockstep.plan import Array, StoredColumns
 from lockstep.plan import DType as Served
-from lockstep.plan import StoredColumns
 from lockstep.ragged import Ints
 from lockstep.resolve import PlanRows
 from lockstep.schema import DType, Schema
 from lockstep.status import Status
-from lockstep.view_reader import Place, ViewReader
+from lockstep.view_reader import Place, ViewReader, place_in
 
-__all__ = ["CompiledRows"]
+__all__ = ["CompiledNumbers", "CompiledRows"]
 
 _TYPES: Final = {
     DType.INT64: 0,
@@ -76,6 +77,40 @@ class CompiledRows:
         return rows, self._slow if strange is None else self._slow.union(np.flatnonzero(strange).tolist())
 
 
+class CompiledNumbers:
+    """Some numbers of the rows of one schema, read by C."""
+
+    def __init__(self, core: Any, schema: Schema, fields: Mapping[str, Served]) -> None:
+        """`fields`: by name what each is read as."""
+        self._core = core
+        self._readers = np.array([_reader(schema, 0)], np.int64)
+        places = [place_in(schema, schema.names.index(name)) for name in fields]
+        lines = [_line(0, at, group, 0, group) for group, at in enumerate(places)]
+        self._columns = np.array(lines, np.int64)
+        self._groups = tuple((served.numpy.num, 1) for served in fields.values())
+
+    def read(self, rows: Sequence[bytes | None]) -> tuple[NDArray[np.int8], Ints, list[Array]] | None:
+        """PRESENT or NOT_FOUND of each row, its event timestamp, and the numbers of each field; shape (rows,).
+
+        None where a row is not sound, or a number is NULL or NaN.
+        """
+        count = len(rows)
+        found, event_us, _, states, values, strange = self._core.gather(
+            self._readers,
+            self._columns,
+            rows if type(rows) is list else list(rows),
+            np.array([count]),
+            np.arange(count).reshape(1, count),
+            1,
+            len(self._groups),
+            self._groups,
+            False,
+        )
+        if strange is not None or np.count_nonzero(states):
+            return None
+        return found[0], event_us[0], [one[0] for one in values]
+
+
 def _reader(schema: Schema, view: int) -> list[int]:
     fixed, layout = schema.layout.fixed, schema.layout
     fields = fixed.fields
@@ -94,13 +129,8 @@ def _reader(schema: Schema, view: int) -> list[int]:
 
 
 def _column(one: Placed, at: Place, groups: Sequence[Served]) -> list[int]:
-    return [
-        one.reader,
-        _TYPES[at.dtype],
-        at.offset,
-        at.null_byte,
-        at.null_bit,
-        groups.index(one.served),
-        one.row,
-        one.column,
-    ]
+    return _line(one.reader, at, groups.index(one.served), one.row, one.column)
+
+
+def _line(reader: int, at: Place, group: int, row: int, column: int) -> list[int]:
+    return [reader, _TYPES[at.dtype], at.offset, at.null_byte, at.null_bit, group, row, column]

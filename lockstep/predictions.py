@@ -18,13 +18,16 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from lockstep import arrays
+from lockstep.compiled import core
+from lockstep.compiled_rows import CompiledNumbers
 from lockstep.keys import KeySpace, key_part
 from lockstep.one_row import read_one
+from lockstep.plan import DType as Served
 from lockstep.prediction_key import hashed
 from lockstep.ragged import Ints
 from lockstep.rows import pack, unpack
 from lockstep.schema import DType, Field, Schema
-from lockstep.status import Status
+from lockstep.status import Rung, Status
 
 __all__ = [
     "FIELDS",
@@ -40,6 +43,7 @@ JOIN_KEYS: Final = (Field("model_version", DType.STRING), Field("prediction_key"
 FIELDS: Final = (Field("request", DType.BYTES), Field("score", DType.FLOAT64), Field("rung", DType.INT32))
 _ANSWER: Final = Schema(FIELDS[1:])
 _EVENT: Final = "event"
+_RUNGS: Final = frozenset(Rung)
 _FEW: Final = 8
 """Rows up to which they are read one by one, which is faster than numpy."""
 
@@ -138,11 +142,26 @@ class PredictionView:
             row if row is not None and row[start:] == request else None
             for row, request in zip(rows, requests, strict=True)
         ]
-        read = (self._one_by_one(same) if len(same) <= _FEW else None) or self._together(same)
+        read = self._at_once(same) if core is not None else self._one_by_one(same) if len(same) <= _FEW else None
+        read = read or self._together(same)
         foreign = [row is not None and kept is None for row, kept in zip(rows, same, strict=True)]
         if any(foreign):
             read.found[foreign] = Status.UNREADABLE
         return read
+
+    @cached_property
+    def _answers(self) -> CompiledNumbers:
+        served = {"score": Served.FLOAT64, "rung": Served.INT64}
+        return CompiledNumbers(core, self.schema, served)
+
+    def _at_once(self, rows: Sequence[bytes | None]) -> PredictionsRead | None:
+        """In C. None where a row is not the usual one."""
+        read = self._answers.read(rows)
+        if read is None:
+            return None
+        found, event_us, (scores, rungs) = read
+        usual = np.count_nonzero(np.isfinite(scores) & _are_rungs(rungs)) == len(rows)
+        return PredictionsRead(found, event_us, scores, rungs.astype(np.int8)) if usual else None
 
     def _one_by_one(self, rows: Sequence[bytes | None]) -> PredictionsRead | None:
         """None where a row is not the usual one."""
@@ -151,7 +170,7 @@ class PredictionView:
             one = None if row is None else read_one(row, self.schema)
             if row is None:
                 found.append((Status.NOT_FOUND, 0, 0.0, 0))
-            elif one is None or None in one.values or not math.isfinite(one.values[1]):
+            elif one is None or None in one.values or not math.isfinite(one.values[1]) or one.values[2] not in _RUNGS:
                 return None
             else:
                 found.append((Status.PRESENT, one.event_us, one.values[1], one.values[2]))
@@ -161,9 +180,15 @@ class PredictionView:
     def _together(self, rows: Sequence[bytes | None]) -> PredictionsRead:
         it = unpack(rows, {self.schema.fingerprint: self.schema}, _ANSWER)
         whole = (it.field_status == Status.PRESENT).all(axis=0) & np.isfinite(it.values("score"))
-        damaged = (it.status == Status.PRESENT) & ~whole  # nobody here writes NULL or NaN
+        whole &= _are_rungs(it.values("rung"))
+        damaged = (it.status == Status.PRESENT) & ~whole  # nobody here writes NULL, NaN, or what is no rung
         status = np.where(damaged, Status.UNREADABLE, it.status)
         return _read(status, it.event_us, it.values("score"), it.values("rung"))
+
+
+def _are_rungs(numbers: NDArray[Any]) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = (numbers >= 0) & (numbers < len(Rung))
+    return found
 
 
 def _read(status: Any, event_us: Any, scores: Any, rungs: Any) -> PredictionsRead:

@@ -18,7 +18,7 @@ from lockstep.schema import DType, Field, Schema
 from lockstep.status import NULL, PRESENT, Status
 from lockstep.view_record import ViewRecord
 
-__all__ = ["FLOATS", "Place", "ViewReader"]
+__all__ = ["FLOATS", "Place", "ViewReader", "place_in"]
 
 _NUMBERS: Final = frozenset({DType.BOOL, DType.INT32, DType.INT64, DType.FLOAT32, DType.FLOAT64})
 _TAKEN: Final = {
@@ -40,6 +40,19 @@ class Place(NamedTuple):
     """First byte of its value; for a string its place among the fields with a payload."""
     null_byte: int
     null_bit: int
+
+
+def place_in(schema: Schema, i: int) -> Place:
+    """Where field i of a schema lies in its rows: a number, or a string."""
+    dtype, layout = schema.fields[i].dtype, schema.layout
+    fixed = layout.fixed.fields
+    assert fixed is not None
+    nulls = fixed["nulls"][1] + i // 8
+    if dtype is DType.STRING:
+        return Place(dtype, layout.variable.index(i), nulls, i % 8)
+    assert dtype.numpy is not None
+    offset = fixed[dtype.value][1] + layout.block(dtype).fields.index(i) * dtype.numpy.itemsize
+    return Place(dtype, offset, nulls, i % 8)
 
 
 class ViewReader:
@@ -78,15 +91,7 @@ class ViewReader:
         )
         if i is None:
             return Status.UNREADABLE if name in self.schema.names else Status.NOT_FOUND
-        dtype, layout = self.schema.fields[i].dtype, self.schema.layout
-        fixed = layout.fixed.fields
-        assert fixed is not None
-        nulls = fixed["nulls"][1] + i // 8
-        if dtype is DType.STRING:
-            return Place(dtype, layout.variable.index(i), nulls, i % 8)
-        assert dtype.numpy is not None
-        offset = fixed[dtype.value][1] + layout.block(dtype).fields.index(i) * dtype.numpy.itemsize
-        return Place(dtype, offset, nulls, i % 8)
+        return place_in(self.schema, i)
 
     def read(self, rows: Sequence[bytes | None], inverse: Ints) -> ViewRows:
         """Rows of any kind, of older schemas, damaged, of nobody knows whom; row i of the request is `inverse[i]`."""

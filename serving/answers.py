@@ -51,8 +51,7 @@ class Origin(IntEnum):
     """There was none: the model scored the row now."""
 
 
-@dataclass(frozen=True)
-class Cached:
+class Cached(NamedTuple):
     """Where the scores of a cached model come from."""
 
     model: str

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["CachedLane", "CachedModels"]
 
 HIT, DEFAULT, LIVE = np.int8(Origin.HIT), np.int8(Origin.DEFAULT), np.int8(Origin.LIVE)
+_LIVE = bytes([Origin.LIVE])
 
 log = logging.getLogger(__name__)
 
@@ -246,10 +247,10 @@ class CachedLane(Lane):
             return
         made = Cached(self._cache.model, answers.version, origins, answers.age_us[part], rungs)
         seen = views
-        if LIVE in origins:
+        if _LIVE in origins.tobytes():
             seen = tuple(view._replace(defaulted=int((origins == DEFAULT).sum())) for view in views)
         one.set_result(
-            Scores(answers.scores[part], manifest.name, manifest.version, seen, Rung(int(rungs.max())), cached=made)
+            Scores(answers.scores[part], manifest.name, manifest.version, seen, Rung(max(rungs.tobytes())), cached=made)
         )
 
 

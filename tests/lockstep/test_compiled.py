@@ -857,7 +857,8 @@ class TestRequests:
 
 
 def test_all_of_it_holds_without_the_compiled_path() -> None:
-    tests = [f"tests/{path}.py" for path in ("lockstep/test_lookup", "serving/test_together", "serving/test_convert")]
+    paths = "lockstep/test_lookup", "lockstep/test_predictions", "serving/test_together", "serving/test_convert"
+    tests = [f"tests/{path}.py" for path in paths]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     run = subprocess.run(
         command, cwd=ROOT, env={**os.environ, SWITCH: "0"}, capture_output=True, text=True, timeout=300, check=False

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lockstep.keys import KeySpace
 from lockstep.prediction_key import hashed
 from lockstep.predictions import JOIN_KEYS, Pointer, PredictionsRead, PredictionView, view_name
-from lockstep.status import Status
+from lockstep.status import Rung, Status
 from tests.bundles import NOON
 
 VIEW = PredictionView("tiny", view_name("tiny"))
@@ -61,6 +61,14 @@ def test_bytes_that_nobody_wrote_never_crash_and_never_answer(rows: list[bytes |
 def test_a_score_that_is_no_number_is_none(score: float) -> None:
     row = VIEW.pack([b"one"], np.array([score]), np.zeros(1, np.int8), np.array([NOON])).to_pylist()
     assert statuses(VIEW.read([b"one"], row)) == ["UNREADABLE"]
+
+
+@pytest.mark.parametrize("rung", [-1, len(Rung), 127])
+@pytest.mark.parametrize("neighbours", [0, 20])
+def test_a_rung_that_is_none_makes_no_answer(rung: int, neighbours: int) -> None:
+    row = VIEW.pack([b"one"], SCORES[:1], np.array([rung], np.int8), np.array([NOON])).to_pylist()
+    read = VIEW.read([b"one"] + [ASKED[1]] * neighbours, row + [packed()[1]] * neighbours)
+    assert statuses(read) == ["UNREADABLE"] + ["PRESENT"] * neighbours
 
 
 def test_rows_of_another_project_are_not_taken_for_ones_own() -> None:
