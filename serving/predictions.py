@@ -21,10 +21,12 @@ from lockstep.ragged import Ints
 from lockstep.resolve import PlanRows
 from lockstep.status import Rung, Status
 from lockstep.times import now_us
-from serving.redis import RedisClient, Unreached
+from serving.redis import UNREACHED, RedisClient, Unreached
 from serving.redis.terms import Answer
 
 __all__ = ["Found", "Predictions"]
+
+_UNREADABLE = bytes([Status.UNREADABLE])
 
 log = logging.getLogger(__name__)
 
@@ -96,12 +98,13 @@ class Predictions:
         return {"reason": f"pointer {self._view.name}"}
 
     def _found(self, version: str, requests: Sequence[bytes], answers: Sequence[Answer]) -> Found:
-        lost = [isinstance(each, Unreached) for each in answers]
-        rows = [None if isinstance(each, Unreached) else each for each in answers]
-        read = self._view.read(requests, rows)
-        if any(lost):
-            read.found[lost] = Status.UNREACHABLE
-        self._report(version, requests, read.found)
+        if UNREACHED in answers:
+            read = self._view.read(requests, [None if isinstance(each, Unreached) else each for each in answers])
+            read.found[[each is UNREACHED for each in answers]] = Status.UNREACHABLE
+        else:
+            read = self._view.read(requests, answers)  # type: ignore[arg-type] # none of them is Unreached
+        if _UNREADABLE in read.found.tobytes():
+            self._report(version, requests, read.found)
         return Found(
             found=read.found[None],
             event_us=read.event_us[None],
@@ -114,14 +117,13 @@ class Predictions:
         )
 
     def _report(self, version: str, requests: Sequence[bytes], found: NDArray[np.int8]) -> None:
-        if found.max() == Status.UNREADABLE:
-            row = int(np.flatnonzero(found == Status.UNREADABLE)[0])
-            log.error(
-                "view %r holds predictions that are damaged or of other requests, e.g. under key %s; fill it again",
-                self._view.name,
-                self._view.keys(version, [requests[row]])[0].hex(),
-                extra={"reason": f"unreadable {self._view.name}"},
-            )
+        row = int(np.flatnonzero(found == Status.UNREADABLE)[0])
+        log.error(
+            "view %r holds predictions that are damaged or of other requests, e.g. under key %s; fill it again",
+            self._view.name,
+            self._view.keys(version, [requests[row]])[0].hex(),
+            extra={"reason": f"unreadable {self._view.name}"},
+        )
 
     async def keep(
         self, version: str, requests: Sequence[bytes], scores: NDArray[np.float64], rungs: NDArray[np.int8], t: Ints
