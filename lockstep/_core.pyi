@@ -1,4 +1,4 @@
-"""_core.c and _trees.c, as `lockstep.compiled.core` offers it."""
+"""_core.c, _requests.c, _front.c and _trees.c, as `lockstep.compiled.core` offers them."""
 
 from typing import Any
 
@@ -9,12 +9,37 @@ from lockstep.plan import Array
 from lockstep.ragged import Ints
 from lockstep.request import Texts
 
-def keys(prefix: bytes, columns: tuple[Ints, ...], first: int, places: Ints, /) -> list[bytes]:
-    """The distinct keys of a view, in the order in which they come; `places[i]` becomes `first` + the place of row i's.
+def ask(
+    spaces: tuple[tuple[bytes, tuple[str, ...]], ...], given: dict[str, Array], rows: int, /
+) -> tuple[list[bytes], Ints, Ints] | None:
+    """The distinct keys of all views, those of each in the order in which they come; where those of each end, shape
+    (views,); and for each row the place of its key, shape (views, rows).
 
-    `columns`: of the join keys, in the order of the key's bytes; at most 16. Shape (rows,), as `places`. Raises
-    TypeError for other arrays.
+    `spaces`: of each view the prefix of its keys, and the columns of its join keys in the order of the key's bytes;
+    `given`: by name int64 or objects that are str, shape (rows,). None where Python is to make the keys: another type,
+    more than 16 join keys, a text without UTF-8. Raises KeyError for a column that is not there, TypeError for other
+    arguments.
     """
+
+def beside(columns: dict[str, Array], names: tuple[str, ...], /) -> Array | None:
+    """Some columns of one type of numbers as one table of shape (rows, names); None for others. Raises KeyError."""
+
+def collect(
+    wanted: tuple[tuple[str, int, bool], ...],
+    requests: list[Any],
+    times: list[Any],
+    lengths: list[int],
+    most: int,
+    /,
+) -> tuple[dict[str, Array], Ints] | None:
+    """The columns of several requests end to end, as `request.check` makes them, and the t of all rows.
+
+    `wanted` as `plan.Plan.given_types`; of each request its columns by name, its times, and its number of rows, from 1
+    to `most`. None where Python is to check them. Raises TypeError for what are no such arguments.
+    """
+
+def command(name: bytes, parts: list[bytes], /) -> bytes:
+    """A command of Redis as it goes over the wire. Raises TypeError for other parts."""
 
 def gather(
     readers: Ints,
@@ -22,36 +47,21 @@ def gather(
     answers: list[bytes | None],
     ends: Ints,
     places: Ints,
-    found: NDArray[np.int8],
-    event_us: Ints,
-    created_us: Ints | None,
-    states: NDArray[np.int8],
-    values: tuple[Array, ...],
-    strange: NDArray[np.bool_],
+    views: int,
+    stored: int,
+    groups: tuple[tuple[int, int], ...],
+    created: bool,
     /,
-) -> None:
-    """Check packed rows and put what they hold into arrays of zeros, as `resolve.PlanRows` has them.
+) -> tuple[NDArray[np.int8], Ints, Ints | None, NDArray[np.int8], tuple[Array, ...], NDArray[np.bool_] | None]:
+    """Check packed rows and make what `resolve.PlanRows` has of them: found, event and created timestamps, states, and
+    the values of each group; then the readers of which a row is not sound, or a text not UTF-8, None where there is no
+    such reader: what stands for them is to be read in another way.
 
     `readers` and `columns` are the tables of `lockstep.compiled_rows`; `ends[i]` is where the keys of reader i end
-    among `answers`, `places` for each reader and row of the request the place of its answer. `strange` becomes True for
-    readers of which a row is not sound, or a text not UTF-8: what stands for them is to be read in another way. Raises
-    TypeError and ValueError where the arguments do not fit each other.
-    """
-
-def parse(
-    message: bytes, most: int, texts: type[Texts], /
-) -> tuple[str, str, dict[str, Array | Texts], Ints | None, bool, bool] | None:
-    """Model, version, columns, t, explain and strict of a PredictRequest.
-
-    None where a column has more than `most` values, where the message carries features or what is not in the .proto, or
-    where anything is wrong with it.
-    """
-
-def join(parts: list[Any], lengths: list[int], /) -> Array | None:
-    """A column of several requests end to end, each part as long as its request: one of length one is repeated.
-
-    None where the parts are not all arrays of int64, or all of float64, or where one has another length. A single part
-    of the right length is returned as it is. Raises TypeError where the two are not lists of one length.
+    among `answers`, `places` for each reader and row of the request the place of its answer; `views` and `stored` are
+    the numbers of views and stored columns of the plan, `groups` the numpy type and the columns of each dtype,
+    `created` says whether any row may have a created timestamp. Raises TypeError and ValueError where the arguments do
+    not fit each other.
     """
 
 def settle(
@@ -63,23 +73,48 @@ def settle(
     ttl_us: Ints,
     view_of: NDArray[np.intp],
     has_default: NDArray[np.bool_],
-    status: NDArray[np.int8],
-    replaced: NDArray[np.bool_],
-    rungs: NDArray[np.int8],
+    values: tuple[Array, ...],
+    instead: tuple[Array, ...],
+    places: tuple[NDArray[np.intp], ...],
     /,
-) -> int:
-    """Judge what was found by the rule for time; the last three arrays are filled. Returns how many values are absent.
+) -> tuple[NDArray[np.int8], NDArray[np.bool_], NDArray[np.int8], tuple[Array, ...]]:
+    """Judge what was found by the rule for time: status and replaced as in `resolve.Resolved`, the rung of each row,
+    and the values with what stands instead wherever a status is not PRESENT, copies of those that were given unless
+    all are.
 
-    `found` to `states` as in `resolve.PlanRows`; `ttl_us`, `view_of` and `has_default` as in `plan.StoredColumns`;
-    `status` and `replaced` as in `resolve.Resolved`, `rungs` of shape (rows,). Raises TypeError and ValueError where
-    the arguments do not fit each other.
+    `found` to `states` as in `resolve.PlanRows`, `ttl_us`, `view_of` and `has_default` as in `plan.StoredColumns`,
+    `values`, `instead` and `places` by dtype as in both. Raises TypeError and ValueError where the arguments do not fit
+    each other.
     """
 
-def fill(values: Array, instead: Array, status: NDArray[np.int8], places: NDArray[np.intp], /) -> None:
-    """Put what stands instead into `values`, shape (columns of a dtype, rows), wherever their status is not PRESENT.
+def link_front(
+    names: tuple[str, ...],
+    registers: Ints,
+    constants: tuple[Array, ...],
+    steps: Ints,
+    words: tuple[tuple[bytes, ...], ...],
+    output: int,
+    /,
+) -> object:
+    """Steps for `run_front`, as lockstep.front makes them: `registers` of type, width and place among the constants or
+    -1, the first of which are the columns of these names; `steps` of operator, result, three operands and a number.
 
-    `instead`: shape (columns of the dtype, 1); `places`: where each of them is in `status`, shape (columns, rows).
     Raises TypeError and ValueError where the arguments do not fit each other.
+    """
+
+def run_front(front: object, columns: dict[str, Array], /) -> NDArray[np.float32] | None:
+    """What the steps make of columns of shape (rows,): shape (rows, width); None where ONNX Runtime is to make it.
+
+    Raises KeyError where a column is missing.
+    """
+
+def parse(
+    message: bytes, most: int, texts: type[Texts], /
+) -> tuple[str, str, dict[str, Array | Texts], Ints | None, bool, bool] | None:
+    """Model, version, columns, t, explain and strict of a PredictRequest.
+
+    None where a column has more than `most` values, where the message carries features or what is not in the .proto, or
+    where anything is wrong with it.
     """
 
 def spread(
