@@ -4,6 +4,7 @@ Two tables say where everything lies, a line for each view that is read and one 
 """
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -31,6 +32,7 @@ _TYPES: Final = {
 }
 """As _core.c numbers them."""
 _NONE: Final = -1
+_PRESENT: Final = bytes([Status.PRESENT])
 _WIDTH: Final = 8
 """Numbers in a line of a table."""
 
@@ -94,21 +96,27 @@ class CompiledNumbers:
 
         None where a row is not sound, or a number is NULL or NaN.
         """
-        count = len(rows)
+        ends, places = _one_each(len(rows))
         found, event_us, _, states, values, strange = self._core.gather(
             self._readers,
             self._columns,
             rows if type(rows) is list else list(rows),
-            np.array([count]),
-            np.arange(count).reshape(1, count),
+            ends,
+            places,
             1,
             len(self._groups),
             self._groups,
             False,
         )
-        if strange is not None or np.count_nonzero(states):
+        if strange is not None or states.tobytes().strip(_PRESENT):
             return None
         return found[0], event_us[0], [one[0] for one in values]
+
+
+@lru_cache(maxsize=64)
+def _one_each(count: int) -> tuple[Ints, Ints]:
+    """Where the keys of one reader end and where they are, each row having one of its own."""
+    return np.array([count]), np.arange(count).reshape(1, count)
 
 
 def _reader(schema: Schema, view: int) -> list[int]:

@@ -44,6 +44,8 @@ FIELDS: Final = (Field("request", DType.BYTES), Field("score", DType.FLOAT64), F
 _ANSWER: Final = Schema(FIELDS[1:])
 _EVENT: Final = "event"
 _RUNGS: Final = frozenset(Rung)
+_COUNT: Final = len(_RUNGS)
+"""They are numbered from 0."""
 _FEW: Final = 8
 """Rows up to which they are read one by one, which is faster than numpy."""
 
@@ -187,7 +189,7 @@ class PredictionView:
 
 
 def _are_rungs(numbers: NDArray[Any]) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = (numbers >= 0) & (numbers < len(Rung))
+    found: NDArray[np.bool_] = (numbers >= 0) & (numbers < _COUNT)
     return found
 
 

@@ -44,7 +44,9 @@ if TYPE_CHECKING:
 __all__ = ["CachedLane", "CachedModels"]
 
 HIT, DEFAULT, LIVE = np.int8(Origin.HIT), np.int8(Origin.DEFAULT), np.int8(Origin.LIVE)
-_LIVE = bytes([Origin.LIVE])
+_ALL_PRESENT, _ALL_HITS, _LIVE = bytes([PRESENT]), bytes([HIT]), bytes([LIVE])
+"""For a look at all bytes of an array at once."""
+_RUNGS = tuple(Rung)
 
 log = logging.getLogger(__name__)
 
@@ -144,10 +146,10 @@ class _Answers:
     @staticmethod
     def of(resolved: Resolved, found: Found | None, t: Ints) -> "_Answers":
         """Hits, and the default for all others."""
+        if found is not None and not resolved.found.tobytes().strip(_ALL_PRESENT):  # nearly always
+            ages = t - resolved.event_us[0]
+            return _Answers(found.version, resolved.columns[SCORE], found.rungs, np.zeros(len(t), np.int8), ages)
         hits = resolved.found[0] == PRESENT
-        if found is not None and np.count_nonzero(hits) == len(hits):  # nearly always
-            origins = np.full(len(hits), HIT)
-            return _Answers(found.version, resolved.columns[SCORE], found.rungs, origins, t - resolved.event_us[0])
         return _Answers(
             "" if found is None else found.version,
             resolved.columns[SCORE],
@@ -211,9 +213,10 @@ class CachedLane(Lane):
         self, read: Found, joined: Joined, answers: "_Answers", batch: Sequence[Asker]
     ) -> dict[int, Flight]:
         """By row: the live score that it waits for."""
-        missing = np.flatnonzero(answers.origins)
-        if not len(missing) or not read.version or self._cache.on_miss is OnMiss.DEFAULT:
+        all_hits = not answers.origins.tobytes().strip(_ALL_HITS)
+        if all_hits or not read.version or self._cache.on_miss is OnMiss.DEFAULT:
             return {}
+        missing = np.flatnonzero(answers.origins)
         whole = Missing(read.version, read.requests, joined.given, joined.t)
         read_by_s = max(one.read_by_s for one in batch)
         return dict(zip(missing.tolist(), self._flights.join(whole.take(missing), read_by_s), strict=True))
@@ -253,7 +256,9 @@ class CachedLane(Lane):
         if _LIVE in origins.tobytes():
             seen = tuple(view._replace(defaulted=int((origins == DEFAULT).sum())) for view in views)
         one.set_result(
-            Scores(answers.scores[part], manifest.name, manifest.version, seen, Rung(max(rungs.tobytes())), cached=made)
+            Scores(
+                answers.scores[part], manifest.name, manifest.version, seen, _RUNGS[max(rungs.tobytes())], cached=made
+            )
         )
 
 
