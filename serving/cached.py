@@ -255,11 +255,8 @@ class CachedLane(Lane):
         seen = views
         if _LIVE in origins.tobytes():
             seen = tuple(view._replace(defaulted=int((origins == DEFAULT).sum())) for view in views)
-        one.set_result(
-            Scores(
-                answers.scores[part], manifest.name, manifest.version, seen, _RUNGS[max(rungs.tobytes())], cached=made
-            )
-        )
+        worst = _RUNGS[max(rungs.tobytes())]
+        one.set_result(Scores(answers.scores[part], manifest.name, manifest.version, seen, worst, cached=made))
 
 
 async def _after(tasks: "Sequence[asyncio.Task[None]]", call: Callable[[], None]) -> None:

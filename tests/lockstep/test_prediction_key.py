@@ -55,6 +55,40 @@ def test_every_nan_is_the_one_null() -> None:
     assert set(KEYS.of(given_, 4)) == {one(bid=np.nan)}
 
 
+NUMBERS = PredictionKeys(
+    Plan(
+        "tiny",
+        "tiny_v1",
+        (),
+        (
+            Column("id", DType.INT64, Given("request")),
+            Column("price", DType.FLOAT32, Given("request")),
+            Column("share", DType.FLOAT64, Given("request"), default=0.25),
+            Column("since", DType.TIMESTAMP, Given("request")),
+        ),
+        ("id",),
+    )
+)
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.binary(min_size=20, max_size=20), st.booleans())
+@settings(max_examples=300)
+def test_a_row_alone_has_the_bytes_that_it_has_among_others(number: int, bits: bytes, left_out: bool) -> None:
+    price, wide = np.frombuffer(bits, np.float32, 1), np.frombuffer(bits, np.float64, 2, 4)
+    alone: dict[str, Array] = {"id": np.array([number]), "price": price, "share": wide[:1], "since": wide[1:]}
+    if left_out:
+        del alone["share"]
+    both = {name: np.repeat(values, 2) for name, values in alone.items()}
+    assert NUMBERS.of(alone, 1) * 2 == NUMBERS.of(both, 2)
+
+
+@pytest.mark.parametrize("nan_bits", [0x7FC00000, 0xFFC00000, 0x7F800001, 0xFFFFFFFF])
+def test_every_nan_of_a_row_alone_is_the_one_null(nan_bits: int) -> None:
+    price = np.array([nan_bits], np.uint32).view(np.float32)
+    row: dict[str, Array] = {"id": np.ones(1, np.int64), "price": price, "since": np.array([np.nan])}
+    assert NUMBERS.of(row, 1) == NUMBERS.of({**row, "price": np.array([np.nan], np.float32)}, 1)
+
+
 def test_a_column_left_out_is_its_default() -> None:
     left_out = {"ip": np.array([1, 2]), "bid": np.full(2, 0.5, np.float32)}
     assert KEYS.of(left_out, 2) == [one(1), one(2)]
