@@ -462,13 +462,7 @@ class TestEndToEnd:
         ],
     )
     def test_other_columns_are_left_to_python(self, name: str, values: Any) -> None:
-        good: dict[str, Any] = {
-            "id": np.arange(2),
-            "price": np.ones(2),
-            "share": np.ones(2),
-            "since": np.ones(2),
-            "word": Texts("ab"),
-        }
+        good = two_rows()
         assert collected([Unchecked(good, Ints([NOW]))]) is not None
         odd = Unchecked({**good, name: values}, Ints([NOW]))
         odd.rows = 2
@@ -476,13 +470,7 @@ class TestEndToEnd:
         assert collected([Unchecked(good, Ints([NOW])), odd]) is None
 
     def test_so_are_other_times_names_and_numbers_of_rows(self) -> None:
-        good: dict[str, Any] = {
-            "id": np.arange(2),
-            "price": np.ones(2),
-            "share": np.ones(2),
-            "since": np.ones(2),
-            "word": Texts("ab"),
-        }
+        good = two_rows()
         for times in (
             Ints([2**53 + 1]),
             Ints([2**70]),
@@ -503,14 +491,8 @@ class TestEndToEnd:
         assert core.collect(GIVEN_PLAN.given_types, [MappingProxyType(good)], [Ints([NOW])], [2], 4) is None
 
     def test_what_it_is_given_is_as_it_was(self) -> None:
-        ids = np.arange(2)
-        good: dict[str, Any] = {
-            "id": ids,
-            "price": np.ones(2),
-            "share": np.ones(2),
-            "since": np.ones(2),
-            "word": Texts("ab"),
-        }
+        good = two_rows()
+        ids = good["id"]
         given, _ = collected([Unchecked(good, Ints([NOW]))])
         given["id"][:] = 7
         assert ids.tolist() == [0, 1]
@@ -518,8 +500,7 @@ class TestEndToEnd:
     def test_texts_are_held_and_let_go(self) -> None:
         word = "".join(["wo", "rd"])
         before = sys.getrefcount(word)
-        good: dict[str, Any] = {"id": np.arange(2), "price": np.ones(2), "share": np.ones(2), "since": np.ones(2)}
-        found = collected([Unchecked({**good, "word": Texts([word])}, Ints([NOW]))])
+        found = collected([Unchecked({**two_rows(), "word": Texts([word])}, Ints([NOW]))])
         assert sys.getrefcount(word) == before + 2
         del found
         assert sys.getrefcount(word) == before
@@ -544,6 +525,12 @@ class TestEndToEnd:
                 core.collect(*arguments)
         with pytest.raises(OverflowError):
             core.collect(wanted, [request], [t], [2**70], 4)
+
+
+def two_rows() -> dict[str, Any]:
+    """Columns of a usual request; the bonus is left out."""
+    ones = np.ones(2)
+    return {"id": np.arange(2), "price": ones, "share": ones, "since": ones, "word": Texts("ab")}
 
 
 def collected(requests: list[Unchecked], most: int = 4) -> Any:
