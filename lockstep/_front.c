@@ -527,13 +527,20 @@ link_steps(Front *front, const int64_t *table)
     return sound;
 }
 
-/* Room for the rows of a block in every register, each on a line of the cache. */
+/* Bytes for the rows of a block, whole lines of the cache; a constant has its own. */
+static size_t
+room_for(const Register *one)
+{
+    return one->is_constant ? 0 : ((size_t)(BLOCK * one->width * size_of[one->type]) + 63) / 64 * 64;
+}
+
+/* Room for the rows of a block in every register. */
 static int
 make_room(Front *front)
 {
     size_t room = 64;
     for (npy_intp i = 0; i < front->registers; i++) {
-        room += ((size_t)(BLOCK * front->at[i].width * size_of[front->at[i].type]) + 63) / 64 * 64;
+        room += room_for(front->at + i);
     }
     if ((front->arena = PyMem_Calloc(room, 1)) == NULL) {
         PyErr_NoMemory();
@@ -543,7 +550,7 @@ make_room(Front *front)
     for (npy_intp i = 0; i < front->registers; i++) {
         if (!front->at[i].is_constant) {
             front->at[i].at = next;
-            next += ((size_t)(BLOCK * front->at[i].width * size_of[front->at[i].type]) + 63) / 64 * 64;
+            next += room_for(front->at + i);
         }
     }
     return 1;

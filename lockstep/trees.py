@@ -226,7 +226,7 @@ def _postfix(start: Sequence[int], leaf: Sequence[bool], left: Sequence[int], ri
 
 def float32_below(thresholds: NDArray[np.float64]) -> NDArray[np.float64]:
     """The largest float32 that is not above each: a float32 is at most the one just where it is at most the other."""
-    with np.errstate(over="ignore"):  # beyond all float32 it is infinity
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond all float32 it is infinity; a NaN may signal
         nearest = thresholds.astype(np.float32)
         below = np.where(nearest > thresholds, np.nextafter(nearest, np.float32(-np.inf)), nearest)
     return below.astype(np.float64)
