@@ -61,6 +61,8 @@ class Graph:
         apart = {node.name: node.type for node in self._session.get_inputs() if node.name not in self._joined}
         self._apart = tuple(apart)
         self._inputs = {**apart, **{one: inputs.types[name] for name in self._joined for one in self._joined[name]}}
+        if not self._session.get_outputs():
+            raise BundleRefused("the model has no output. Publish it again.")
         self._outputs = [self._session.get_outputs()[0].name]
         # What `run` of the session itself calls when it has looked at what is asked of it, which takes as long as ten
         # nodes of a graph: whether values lie on a GPU, whether an input is missing. Tests compare the two.

@@ -456,7 +456,8 @@ def test_no_byte_makes_a_score_another_one(seed: int, place: int, byte: int) -> 
     changed, given_ = whole[:place] + bytes([byte]) + whole[place + 1 :], columns(seed, 20)
     with suppress(BundleRefused):  # anything else is a defect
         graph = Graph(changed)
-        if not set(graph.inputs) <= set(given_):
+        # One that is left to ONNX Runtime is not run: where 2**56 words may be skipped between two, it never ends.
+        if graph._front is None or not set(graph.inputs) <= set(given_):
             return
         try:
             expected = by_onnx_runtime(changed, given_)

@@ -406,6 +406,8 @@ def test_no_byte_makes_a_score_another_one(seed: int, place: int, byte: int) -> 
     cut(changed)
     with suppress(BundleRefused):  # anything else is a defect
         graph = Graph(changed)
+        if graph._trees is None:
+            return  # it is ONNX Runtime's, which never comes to the end of a tree that is a circle
         try:
             expected = by_onnx_runtime(changed, given)
         except ONNX_ERRORS:  # it takes other columns now
