@@ -139,7 +139,8 @@ class Front:
 
         Raises KeyError where a column is missing.
         """
-        features: NDArray[np.float32] | None = core.run_front(self._linked, columns)
+        by_name = columns if type(columns) is dict else dict(columns)
+        features: NDArray[np.float32] | None = core.run_front(self._linked, by_name)
         return features
 
 

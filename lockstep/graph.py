@@ -96,7 +96,8 @@ class Graph:
 
 def _side_by_side(columns: Mapping[str, Array], names: tuple[str, ...]) -> Array:
     """Some columns of one type of numbers as one table of shape (rows, len(names))."""
-    table: Array | None = core and core.beside(columns, names)
+    by_name = columns if type(columns) is dict else dict(columns)
+    table: Array | None = core and core.beside(by_name, names)
     return np.array([columns[name] for name in names]).T if table is None else table
 
 

@@ -105,8 +105,10 @@ class Lookup:
 
     def ask(self, given: Mapping[str, Array], rows: int) -> Asked:
         """The keys to read. `given` by column, shape (rows,), int64 or objects that are str."""
-        if core is not None and (asked := core.ask(self._spaces, given, rows)) is not None:
-            return Asked(*asked)
+        if core is not None:
+            asked = core.ask(self._spaces, given if type(given) is dict else dict(given), rows)
+            if asked is not None:
+                return Asked(*asked)
         join_keys, keys, ends = GivenKeys(given, rows), list[bytes](), list[int]()
         places = np.empty((len(self._readers), rows), np.int64)
         for row, reader in zip(places, self._readers, strict=True):
