@@ -91,7 +91,8 @@ def bench(context: click.Context, /, spine: Path | None, out: Path, as_json: boo
     """Load a running server at fixed rates and draw its latency curve.
 
     Columns are options, as for `lockstep predict`: values at one place in their lists are a row, and every request
-    draws rows at random. With --spine the rows are a file's, and so is t where it has an event_timestamp.
+    draws rows at random. With --spine the rows are a file's, and so is t where it has an event_timestamp; else --at
+    is the t of all of them.
 
     The load is open-loop: requests leave when they are due, with Poisson gaps unless --spacing says otherwise, whether
     or not earlier ones were answered, and a latency counts from when its request was due. A rate is sustained when the
@@ -147,12 +148,20 @@ def _messages(question: Question, spine: Path | None, settings: Bench) -> tuple[
     rng = np.random.default_rng(settings.seed)
     with asking(question.dial) as client:
         model = client.model(question.model, question.version)
-        pool = Pool.of_spine(spine, model.needs) if spine else Pool.of_columns(question.columns, question.at_us)
+        pool = _pool(question, spine, model)
         drawn = [pool.draw(settings.rows, settings.shared, rng) for _ in range(MESSAGES)]
         client.predict(model.name, drawn[0][0], version=question.version, at=drawn[0][1])
     return model, [
         predict(model.name, columns, question.version, t, explain=False).SerializeToString() for columns, t in drawn
     ]
+
+
+def _pool(question: Question, spine: Path | None, model: Model) -> Pool:
+    if spine is None:
+        return Pool.of_columns(question.columns, question.at_us)
+    if question.columns:
+        raise BadRequest(f"the rows are those of --spine; leave out --{next(iter(question.columns))}, or the spine.")
+    return Pool.of_spine(spine, model.needs, question.at_us)
 
 
 def _load(question: Question, settings: Bench, messages: Sequence[bytes]) -> list[Step]:

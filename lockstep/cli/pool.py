@@ -46,8 +46,10 @@ class Pool:
         return Pool(arrays, np.array(at_us, np.int64) if at_us else None)
 
     @staticmethod
-    def of_spine(path: Path, needs: Sequence[Need]) -> "Pool":
-        """The columns of a Parquet or CSV file that a model needs, and its event_timestamp. Raises BadFile."""
+    def of_spine(path: Path, needs: Sequence[Need], at_us: Sequence[int] = ()) -> "Pool":
+        """The columns of a Parquet or CSV file that a model needs, and its event_timestamp; where it has none, one
+        `at_us` is the t of all rows. Raises BadFile, and BadColumn for a t that cannot be meant.
+        """
         table = _read(path)
         missing = [need.name for need in needs if not need.optional and need.name not in table.column_names]
         if missing:
@@ -55,7 +57,10 @@ class Pool:
         if not table.num_rows:
             raise BadFile(path, "has no rows to draw from.")
         columns = {need.name: _column(path, table, need) for need in needs if need.name in table.column_names}
-        return Pool(columns, _times(path, table))
+        times = _times(path, table)
+        if at_us and (times is not None or len(at_us) > 1):
+            raise BadColumn("at", "name one t for all rows of a spine, and none where it has an event_timestamp.")
+        return Pool(columns, np.array(at_us, np.int64) if at_us else times)
 
     def draw(self, rows: int, shared: frozenset[str], rng: np.random.Generator) -> Drawn:
         """A request of so many rows; a column that is `shared` has the first row's value for all of them."""

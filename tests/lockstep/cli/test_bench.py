@@ -105,6 +105,12 @@ def test_options_that_cannot_work_are_refused_before_anything_is_sent(arguments:
     assert str(result.exception).startswith(problem)
 
 
+async def test_columns_beside_a_spine_are_refused(server: Server, tmp_path: Path) -> None:
+    result = await run(server.address, "--ip", "1", "--spine", str(tmp_path / "rows.parquet"))
+    assert isinstance(result.exception, BadRequest)
+    assert "leave out --ip" in str(result.exception)
+
+
 async def test_a_request_that_the_server_refuses_is_its_own_sentence(server: Server) -> None:
     result = await run(server.address, "--ip", "1", "--bed", "1")
     assert isinstance(result.exception, NoAnswer)

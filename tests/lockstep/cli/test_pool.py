@@ -48,6 +48,22 @@ def test_lists_of_different_lengths_are_refused() -> None:
         Pool.of_columns({"ip": [1, 2], "bid": [1.0, 2.0, 3.0]}, [])
 
 
+def test_a_spine_without_times_has_the_one_that_is_named(tmp_path: Path) -> None:
+    path = spine(tmp_path / "s.parquet", ip=[1, 2], bid=[0.5, 1.5])
+    assert Pool.of_spine(path, NEEDS).t_us is None
+    _, t = Pool.of_spine(path, NEEDS, [NOON]).draw(20, frozenset(), np.random.default_rng(7))
+    assert t is not None
+    assert t.tolist() == [NOON]
+
+
+def test_a_time_that_a_spine_cannot_have_is_refused(tmp_path: Path) -> None:
+    timed = spine(tmp_path / "t.parquet", ip=[1], bid=[0.5], event_timestamp=[AT_NOON])
+    plain = spine(tmp_path / "p.parquet", ip=[1], bid=[0.5])
+    for path, at_us in ((timed, [NOON]), (plain, [NOON, NOON])):
+        with pytest.raises(BadColumn, match="'at'.*one t for all rows"):
+            Pool.of_spine(path, NEEDS, at_us)
+
+
 def test_a_spine_brings_what_the_model_needs_and_its_times(tmp_path: Path) -> None:
     path = spine(
         tmp_path / "s.parquet",
