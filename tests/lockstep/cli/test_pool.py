@@ -60,7 +60,7 @@ def test_a_time_that_a_spine_cannot_have_is_refused(tmp_path: Path) -> None:
     timed = spine(tmp_path / "t.parquet", ip=[1], bid=[0.5], event_timestamp=[AT_NOON])
     plain = spine(tmp_path / "p.parquet", ip=[1], bid=[0.5])
     for path, at_us in ((timed, [NOON]), (plain, [NOON, NOON])):
-        with pytest.raises(BadColumn, match="'at'.*one t for all rows"):
+        with pytest.raises(BadColumn, match=r"'at'.*one t for all rows"):
             Pool.of_spine(path, NEEDS, at_us)
 
 
